@@ -1,0 +1,150 @@
+"""What passes between the driver and the training core: jobs one way, events the other, all frozen, no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tinyablate.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """One attempt at one trial inside a job."""
+
+    key: str
+    recipe: Recipe
+    seed: int
+    directory: Path
+    """This attempt's own directory; nothing outside it is ever written."""
+    earlier: tuple[Path, ...] = ()
+    """Directories of earlier attempts at the trial, newest first: their checkpoints may be continued."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trials that are computed together: equal recipes but for what observers do (ema, evaluate), one seed."""
+
+    id: str
+    tasks: tuple[TrialTask, ...]
+    data: Path
+    """Folder of the prepared data set (the one that holds manifest.json)."""
+    weights: Path | None = None
+    """File of the pretrained weights, if the recipe wants them."""
+    device: str = "cpu"
+    micro_batch: int | None = None
+    """Images per forward and backward pass; None is the whole batch. The gradient is that of the batch either way."""
+    core: str = ""
+    """Core version and digest of `train/`: a checkpoint of another core is not continued."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One observer's numbers after one epoch (counted from 1)."""
+
+    observer: Literal["raw", "ema"]
+    epoch: int
+    lr: float
+    """Learning rate of the epoch's last update."""
+    train_loss: float
+    """Mean loss over the epoch's updates, augmented and smoothed as trained."""
+    val_loss: float
+    """Mean cross-entropy over the validation set, without smoothing."""
+    val_top1: float
+    """Percent."""
+    val_top5: float
+    """Percent."""
+    correct: bytes
+    """A bit per validation image in the data set's order, most significant bit first: top-1 was right."""
+    seconds: float | None
+    """Wall time of the epoch's training and validation; None where the job held more than one trial."""
+    images_per_second: float | None
+    """Training images per second; None where the job held more than one trial."""
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """A file that an attempt left, relative to its directory."""
+
+    kind: str
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to."""
+
+    state: Literal["complete", "diverged"]
+    epochs: tuple[EpochResult, ...]
+    """All epochs from the first, including those that earlier attempts computed."""
+    metrics: tuple[tuple[str, float], ...]
+    """Whatever else was measured, by name: parameters, trainable_parameters, …"""
+    diverged_epoch: int | None = None
+    """Epoch in which the loss stopped being finite."""
+    files: tuple[FileDigest, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where and with what an attempt computes; recorded, never part of the key."""
+
+    host: str
+    device: str
+    driver: str
+    python: str
+    torch: str
+    torchvision: str
+    timm: str
+    threads: int
+    compiled: bool
+    memory_format: str
+    data_digest: str
+    """Digest of the prepared data's source bytes, names and labels."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The job is set up and trains from `epoch` (1 unless an earlier attempt's checkpoint is continued)."""
+
+    epoch: int
+    environment: Environment
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A unit of work was done; emitted at least after every update, so that a driver can stop in between."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch of the trial `key` was trained, evaluated and checkpointed."""
+
+    key: str
+    result: EpochResult
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The trial `key` has its outcome."""
+
+    key: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job broke: `cause` is one of exception | out-of-memory | weights | data."""
+
+    cause: str
+    message: str
+    traceback: str
+
+
+Event = Started | Progress | EpochDone | Finished | Failed

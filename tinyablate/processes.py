@@ -1,0 +1,59 @@
+"""Which process owns a lease or a temporary folder, and whether it still lives."""
+
+import contextlib
+import os
+import signal
+import socket
+from pathlib import Path
+
+
+def started(pid: int) -> str:
+    """When the process `pid` started, in clock ticks, or "" if there is none: tells it from a later one of its pid."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return _started_elsewhere(pid)
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]  # a zombie is dead; field 22 of proc(5) is the start time
+
+
+def _started_elsewhere(pid: int) -> str:
+    """Without /proc (macOS) only existence can be told."""
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "alive"
+
+
+def own_token() -> str:
+    """This process as `host:pid:start`, the owner of its leases."""
+    return f"{socket.gethostname()}:{os.getpid()}:{started(os.getpid())}"
+
+
+def is_dead(token: str) -> bool:
+    """Whether the owner `token` ran on this host and is gone. Of another host's processes nothing is known: False."""
+    host, pid, start = token.rsplit(":", 2)
+    return host == socket.gethostname() and started(int(pid)) != start
+
+
+def mentioning(text: str) -> list[int]:
+    """Processes (not this one) that have `text` in their command line or environment; Linux only, else none."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes() + b"\0" + (folder / "environ").read_bytes()
+            if text.encode() in words and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return found
+
+
+def kill_all(pids: list[int]) -> None:
+    """SIGKILL to each that still exists."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,262 @@
+"""The store: identity, claims as leases, one transaction per result, opening of good and bad files."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tinyablate.errors import StoreError
+from tinyablate.job import Outcome, Progress
+from tinyablate.recipe import CORE_VERSION, field_specs, from_canonical
+from tinyablate.store import opening, schema
+from tinyablate.store import rows as row_forms
+from tinyablate.store import store as module
+from tinyablate.store.opening import database_path
+from tinyablate.store.records import EnvironmentRecord, NewTrial, SweepRecord
+from tinyablate.store.store import Store
+
+OutcomeOf = Callable[[NewTrial], Outcome]
+ENVIRONMENT = EnvironmentRecord(
+    "host",
+    "cpu",
+    "",
+    "3.11",
+    "2.15",
+    "0.29",
+    "1.0.31",
+    "2.60",
+    "0.1.0",
+    CORE_VERSION,
+    "abc",
+    "c0ffee",
+    "d",
+    1,
+    False,
+    "x",
+)
+
+
+def rows(store: Store, sql: str) -> list[tuple[object, ...]]:
+    """The answer to `sql`, as plain tuples."""
+    with store.engine().connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(sql))]
+
+
+def test_registering_twice_adds_nothing(store: Store, trials: list[NewTrial]) -> None:
+    """The same sweep registered again leaves one row of everything."""
+    store.register(SweepRecord("digest", "demo/x", "A title", "text", False, ""), trials, [])
+    assert rows(
+        store, "SELECT (SELECT count(*) FROM sweeps), (SELECT count(*) FROM variants), count(*) FROM trials"
+    ) == [(1, 2, 4)]
+
+
+def test_variant_columns_hold_the_recipe(store: Store, trials: list[NewTrial]) -> None:
+    """Every recipe field is a typed column, and the canonical text gives the recipe back."""
+    (lr, size, nesterov, betas, canonical), *_ = rows(
+        store,
+        "SELECT optimizer_lr, batch_size, optimizer_nesterov, optimizer_betas, canonical FROM variants ORDER BY 1",
+    )
+    assert (lr, size, nesterov, betas) == (1e-3, 128, 0, "[0.9, 0.999]")
+    assert from_canonical(str(canonical)) == trials[0].recipe
+    assert {schema.column_name(path) for path in field_specs()} <= set(schema.variants.c.keys())
+
+
+def test_a_claim_is_exclusive(store: Store, trials: list[NewTrial]) -> None:
+    """A trial that runs is not handed out again, and the claim names the attempt's own directory."""
+    keys = [trial.key for trial in trials]
+    first = store.claim(keys[:2], "job-a")
+    assert [claim.key for claim in first] == keys[:2]
+    assert [claim.key for claim in store.claim(keys, "job-b")] == keys[2:]
+    assert first[0].directory == store.home / "ablations.trials" / keys[0][:16] / "1"
+    assert store.states(keys)[keys[0]] == ("running", None, True)
+
+
+def test_a_result_is_stored_whole(store: Store, trials: list[NewTrial], outcome_of: OutcomeOf) -> None:
+    """finish writes outcome, epochs, bits, metrics and state; best is the highest top-1, last the last epoch."""
+    (claim,) = store.claim([trials[0].key], "job")
+    outcome = outcome_of(trials[0])
+    assert store.finish(claim, outcome)
+    best = max(outcome.epochs, key=lambda epoch: epoch.val_top1)
+    assert rows(
+        store, "SELECT state, best_epoch, best_val_top1, last_val_loss, parameters FROM results WHERE state='complete'"
+    ) == [("complete", best.epoch, best.val_top1, outcome.epochs[-1].val_loss, 5)]
+    assert rows(store, "SELECT epoch, val_top1 FROM curves") == [(e.epoch, e.val_top1) for e in outcome.epochs]
+    assert rows(store, "SELECT count(*), max(length(bits)) FROM correctness") == [(3, 1)]
+    assert rows(store, "SELECT value FROM metrics WHERE name = 'extra'") == [(1.5,)]
+    assert store.states([trials[0].key])[trials[0].key] == ("complete", CORE_VERSION, False)
+
+
+def test_ties_go_to_the_earliest_epoch(trials: list[NewTrial], outcome_of: OutcomeOf) -> None:
+    """Of epochs with equal top-1 the earliest is the best."""
+    import dataclasses
+
+    epochs = [dataclasses.replace(epoch, val_top1=50.0) for epoch in outcome_of(trials[0]).epochs]
+    assert row_forms.best_epoch(epochs).epoch == 1
+
+
+def test_late_result_is_superseded(
+    store: Store, trials: list[NewTrial], outcome_of: OutcomeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result whose lease was lost is kept, does not count, and disturbs nobody."""
+    key = trials[0].key
+    monkeypatch.setattr(module, "LEASE_SECONDS", -1.0)
+    (late,) = store.claim([key], "job-a")
+    monkeypatch.setattr(module, "LEASE_SECONDS", 60.0)
+    (second,) = store.claim([key], "job-b")
+    assert second.fence == late.fence + 1
+    assert second.earlier == (late.directory,)
+    assert not store.finish(late, outcome_of(trials[0]))
+    assert store.finish(second, outcome_of(trials[0]))
+    assert rows(store, "SELECT number, state FROM attempts ORDER BY number") == [(1, "superseded"), (2, "complete")]
+    assert rows(store, "SELECT count(*) FROM outcomes") == [(2,)]
+    assert rows(store, "SELECT count(*) FROM results WHERE best_val_top1 IS NOT NULL") == [(1,)]
+
+
+def test_a_dead_drivers_claim_is_free_at_once(tmp_path: Path, store: Store, trials: list[NewTrial]) -> None:
+    """After SIGKILL of the driver its trials can be claimed without waiting for the lease."""
+    code = (
+        "import os, sys; from tinyablate.store.store import Store; s = Store(sys.argv[1]);"
+        "print(len(s.claim([sys.argv[2]], 'job'))); sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(store.path), trials[0].key]
+    dead = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (dead.returncode, dead.stdout) == (-9, "1\n")
+    assert store.states([trials[0].key])[trials[0].key] == ("running", None, False)
+    (claim,) = store.claim([trials[0].key], "job-2")
+    assert claim.directory.name == "2"
+    assert rows(store, "SELECT state, cause FROM attempts ORDER BY number") == [
+        ("lost", "driver gone"),
+        ("running", None),
+    ]
+
+
+def test_released_and_failed_trials_can_be_claimed_again(store: Store, trials: list[NewTrial]) -> None:
+    """A clean stop makes a trial pending, a failure keeps its traceback; both can be tried again."""
+    one, two = store.claim([trials[0].key, trials[1].key], "job")
+    store.release(one, "stopped")
+    store.fail(two, "exception", "ValueError: no", "Traceback: here")
+    states = store.states([trials[0].key, trials[1].key])
+    assert [state.state for state in states.values()] == ["pending", "failed"]
+    assert rows(store, "SELECT cause, traceback FROM attempts WHERE state = 'failed'") == [
+        ("exception", "Traceback: here")
+    ]
+    assert len(store.claim([trials[0].key, trials[1].key], "again")) == 2
+
+
+def test_an_older_core_is_stale_and_makes_room(
+    store: Store, trials: list[NewTrial], outcome_of: OutcomeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result of an older core version can be claimed again; its outcome is then superseded, not lost."""
+    (claim,) = store.claim([trials[0].key], "job")
+    store.finish(claim, outcome_of(trials[0]))
+    assert store.claim([trials[0].key], "job") == []
+    monkeypatch.setattr(module, "CORE_VERSION", CORE_VERSION + 1)
+    (again,) = store.claim([trials[0].key], "job")
+    assert store.finish(again, outcome_of(trials[0]))
+    assert rows(store, "SELECT state FROM attempts ORDER BY number") == [("superseded",), ("complete",)]
+    assert store.states([trials[0].key])[trials[0].key].core_version == CORE_VERSION + 1
+
+
+def test_heartbeat_renews_only_what_is_held(store: Store, trials: list[NewTrial]) -> None:
+    """A heartbeat moves the lease of a held claim and notes progress; a fenced claim's lease stays."""
+    held, fenced = store.claim([trials[0].key, trials[1].key], "job")
+    store.release(fenced, "stopped")
+    time.sleep(0.01)
+    before = dict(rows(store, "SELECT key, lease_until FROM trials WHERE state = 'running'"))
+    store.heartbeat({held: Progress(2, 3, 1, 9, 123.0), fenced: None})
+    after = dict(rows(store, "SELECT key, lease_until FROM trials WHERE lease_until IS NOT NULL"))
+    assert set(after) == {trials[0].key}
+    assert after[trials[0].key] > before[trials[0].key]
+    assert rows(store, "SELECT epoch, images_per_second FROM attempts WHERE number = 1 AND epoch = 2") == [(2, 123.0)]
+
+
+def test_environment_is_recorded_once(store: Store, trials: list[NewTrial]) -> None:
+    """Attempts in the same place share one environment row."""
+    for claim in store.claim([trial.key for trial in trials], "job"):
+        store.begin(claim, ENVIRONMENT, 1, None)
+    assert rows(store, "SELECT count(DISTINCT environment_id), (SELECT count(*) FROM environments) FROM attempts") == [
+        (1, 1)
+    ]
+
+
+def test_a_failing_transaction_leaves_nothing(store: Store, trials: list[NewTrial], outcome_of: OutcomeOf) -> None:
+    """If one row of a result cannot be written, none is, and the trial still runs."""
+    import dataclasses
+
+    (claim,) = store.claim([trials[0].key], "job")
+    outcome = outcome_of(trials[0])
+    broken = dataclasses.replace(outcome, epochs=(*outcome.epochs, outcome.epochs[0]))  # epoch 1 twice
+    with pytest.raises(sa.exc.IntegrityError):
+        store.finish(claim, broken)
+    assert rows(store, "SELECT (SELECT count(*) FROM outcomes), (SELECT count(*) FROM epochs)") == [(0, 0)]
+    assert store.states([trials[0].key])[trials[0].key].live
+
+
+def test_pragmas_hold(store: Store) -> None:
+    """WAL, full synchronisation, foreign keys and a busy timeout are on for every connection."""
+    with store.engine().connect() as connection:
+        values = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    assert values == ["wal", 2, 1, 30000]
+
+
+def test_newer_database_is_refused(tmp_path: Path) -> None:
+    """A database of a newer schema names both versions and the command."""
+    path = tmp_path / "new.db"
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (99, 0, '9.9')")
+    with pytest.raises(StoreError, match=r"schema version 99.*up to 1.*pip install --upgrade"):
+        Store(path)
+
+
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
+    """Garbage, another program's database, a folder and another kind of URL each get one clear message."""
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"this is not a database at all, and long enough to be read as one" * 20)
+    with pytest.raises(StoreError, match="not a usable SQLite database"):
+        Store(garbage)
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE something (x)")
+    with pytest.raises(StoreError, match="another program"):
+        Store(other)
+    with pytest.raises(StoreError, match="is a folder"):
+        Store(tmp_path)
+    with pytest.raises(StoreError, match="PostgreSQL does not work yet"):
+        database_path("postgresql://user:secret@host/db")
+    with pytest.raises(StoreError, match="not a database"):
+        database_path("mysql://host/db")
+
+
+def test_password_is_not_repeated(tmp_path: Path) -> None:
+    """An error about a URL does not print its password."""
+    with pytest.raises(StoreError) as error:
+        database_path("postgresql://user:secret@host/db")
+    assert "secret" not in str(error.value)
+
+
+def test_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database on NFS is refused with the cure."""
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"server:/x {tmp_path} nfs4 rw 0 0\nroot / ext4 rw 0 0\n")
+    monkeypatch.setattr(opening, "MOUNTS", mounts)
+    with pytest.raises(StoreError, match=r"network file system \(nfs4\).*local disk"):
+        Store(tmp_path / "a.db")
+
+
+def test_two_processes_create_one_database(tmp_path: Path) -> None:
+    """Several processes opening a new database at once all succeed, and the schema is made once."""
+    code = "import sys; from tinyablate.store.store import Store; Store(sys.argv[1]).close()"
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a.db")], env=os.environ) for _ in range(4)]
+    assert [process.wait(60) for process in running] == [0, 0, 0, 0]
+    with Store(tmp_path / "a.db") as store:
+        assert rows(store, "SELECT version FROM schema_version") == [(1,)]

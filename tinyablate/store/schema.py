@@ -1,0 +1,256 @@
+"""The tables of the results database, and the ordered migrations that made them. No reads, no writes of results.
+
+A trial is a variant (a recipe without its seed) under one seed. Attempts are tries at a trial; every result row belongs
+to the attempt that computed it, and `trials.accepted_attempt_id` says which attempt counts. Times are Unix seconds.
+"""
+
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+from sqlalchemy import (
+    BLOB,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)  # fmt: skip
+
+from tinyablate.recipe import field_specs
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+
+def column_name(path: str) -> str:
+    """The column of `variants` that holds the recipe field at `path`: `mix.mixup_alpha` -> `mix_mixup_alpha`."""
+    return path.replace(".", "_")
+
+
+def _column_type(annotation: Any) -> Any:
+    """Column type of a recipe field; tuples and tables are JSON text, for people to read."""
+    origin = typing.get_origin(annotation)
+    if origin is Literal:
+        annotation = type(typing.get_args(annotation)[0])
+    return {bool: Boolean, int: Integer, float: Float}.get(annotation, Text)()
+
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("applied_at", Float, nullable=False),
+    Column("tinyablate", Text, nullable=False),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("smoke", Boolean, nullable=False),
+    Column("overrides", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("sweeps_by_name", "name"),
+)
+
+variants = Table(
+    "variants",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("canonical", Text, nullable=False),
+    *(Column(column_name(path), _column_type(spec.type)) for path, spec in field_specs().items()),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("variant_id", ForeignKey("variants.id"), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("core_version", Integer),
+    Column("fence", Integer, nullable=False),
+    Column("owner", Text),
+    Column("lease_until", Float),
+    Column("accepted_attempt_id", Integer),
+    Column("updated_at", Float, nullable=False),
+    Index("trials_by_variant", "variant_id", "seed"),
+    Index("trials_by_state", "state"),
+)
+
+cells = Table(
+    "cells",
+    metadata,
+    Column("sweep_id", ForeignKey("sweeps.id"), primary_key=True),
+    Column("row_index", Integer, primary_key=True),
+    Column("column_index", Integer, primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), primary_key=True),
+    Column("row_label", Text, nullable=False),
+    Column("column_label", Text, nullable=False),
+    Index("cells_by_trial", "trial_id"),
+    sqlite_with_rowid=False,  # the primary key is the row: half the size
+)
+
+environments = Table(
+    "environments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("driver", Text, nullable=False),
+    Column("python", Text, nullable=False),
+    Column("torch", Text, nullable=False),
+    Column("torchvision", Text, nullable=False),
+    Column("timm", Text, nullable=False),
+    Column("ray", Text, nullable=False),
+    Column("tinyablate", Text, nullable=False),
+    Column("core_version", Integer, nullable=False),
+    Column("train_digest", Text, nullable=False),
+    Column("git_commit", Text, nullable=False),
+    Column("data_digest", Text, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("compiled", Boolean, nullable=False),
+    Column("memory_format", Text, nullable=False),
+    UniqueConstraint(
+        "host", "device", "driver", "python", "torch", "torchvision", "timm", "ray", "tinyablate", "core_version",
+        "train_digest", "git_commit", "data_digest", "threads", "compiled", "memory_format", name="one_of_each",
+    ),
+)  # fmt: skip
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("directory", Text, nullable=False),
+    Column("environment_id", ForeignKey("environments.id")),
+    Column("micro_batch", Integer),
+    Column("from_epoch", Integer),
+    Column("epoch", Integer),
+    Column("images_per_second", Float),
+    Column("cause", Text),
+    Column("message", Text),
+    Column("traceback", Text),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("ended_at", Float),
+    UniqueConstraint("trial_id", "number", name="one_attempt_per_number"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("observer", Text),
+    Column("epochs", Integer, nullable=False),
+    Column("diverged_epoch", Integer),
+    Column("best_epoch", Integer),
+    *(
+        Column(f"{rule}_{name}", Float)
+        for rule in ("best", "last")
+        for name in ("val_top1", "val_top5", "val_loss", "train_loss")
+    ),
+    Column("parameters", Integer),
+    Column("trainable_parameters", Integer),
+    Index("outcomes_by_trial", "trial_id"),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
+    Column("observer", Text, primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("lr", Float),
+    Column("train_loss", Float),
+    Column("val_loss", Float),
+    Column("val_top1", Float),
+    Column("val_top5", Float),
+    Column("seconds", Float),
+    Column("images_per_second", Float),
+    Index("epochs_by_trial", "trial_id"),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
+    Column("observer", Text, primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("value", Float),
+    Index("metrics_by_trial", "trial_id"),
+)
+
+correctness = Table(
+    "correctness",
+    metadata,
+    Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
+    Column("observer", Text, primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("bits", BLOB, nullable=False),
+)
+
+artefacts = Table(
+    "artefacts",
+    metadata,
+    Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+)
+
+# What a person wants to SELECT from: only the attempts that count, with the recipe spelled out.
+RESULTS_VIEW = (
+    "CREATE VIEW results AS SELECT t.key AS trial, t.seed, t.state, o.observer, o.epochs, o.best_epoch, "
+    "o.best_val_top1, o.best_val_top5, o.best_val_loss, o.last_val_top1, o.last_val_top5, o.last_val_loss, "
+    "o.last_train_loss, o.diverged_epoch, o.parameters, o.trainable_parameters, t.fingerprint, {fields} "
+    "FROM trials t JOIN variants v ON v.id = t.variant_id "
+    "LEFT JOIN outcomes o ON o.attempt_id = t.accepted_attempt_id"
+)
+CURVES_VIEW = (
+    "CREATE VIEW curves AS SELECT t.key AS trial, t.seed, e.observer, e.epoch, e.lr, e.train_loss, e.val_loss, "
+    "e.val_top1, e.val_top5, e.seconds, e.images_per_second FROM epochs e JOIN trials t "
+    "ON t.accepted_attempt_id = e.attempt_id"
+)
+
+
+def _version_1(connection: Connection) -> None:
+    """The first schema: all tables, and two views for people."""
+    metadata.create_all(connection, checkfirst=False)
+    fields = ", ".join(f"v.{column_name(path)}" for path in field_specs())
+    connection.exec_driver_sql(RESULTS_VIEW.format(fields=fields))
+    connection.exec_driver_sql(CURVES_VIEW)
+
+
+MIGRATIONS: types.MappingProxyType[int, Callable[[Connection], None]] = types.MappingProxyType({1: _version_1})
+"""Version -> the step that leads to it from the one before; each runs in one transaction with its record."""

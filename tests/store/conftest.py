@@ -1,6 +1,5 @@
 """A store in a temporary folder, and trials to put into it."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from tinyablate.recipe import Recipe, build, canonical, trial_key
 from tinyablate.store.records import CellOf, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "learners"))
 import analytic
 
 

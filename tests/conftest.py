@@ -1,0 +1,121 @@
+"""What all tests share: the command line as a user calls it, in a folder of its own, with `shapes` prepared once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LEARNERS = Path(__file__).parent / "learners"
+
+TINY = """
+title = "A small sweep"
+metric = "val_top1"
+select = "last"
+seeds = [0, 1, 2]
+[baseline]
+data.name = "shapes"
+data.image_size = 32
+model.name = "test_resnet"
+model.pretrained = false
+schedule.epochs = 2
+batch.size = 50
+[[rows]]
+label = "Default"
+[[rows]]
+label = "No decay"
+set.optimizer.weight_decay = 0.0
+[[rows]]
+label = "EMA"
+set.ema.decay = 0.9
+"""
+
+
+@dataclass
+class Cli:
+    """`tinyablate …` in `folder`, as a subprocess."""
+
+    folder: Path
+    data: Path
+    cache: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command and return it running, in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tinyablate.cli", *words],
+            cwd=self.folder,
+            env=self.env(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def env(self, more: Mapping[str, str]) -> dict[str, str]:
+        """The command's environment: only this test's data, cache and database."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TINYABLATE_")}
+        path = os.pathsep.join([str(LEARNERS), str(Path(__file__).parents[1]), kept.get("PYTHONPATH", "")])
+        own = {"TINYABLATE_DATA": str(self.data), "TINYABLATE_CACHE": str(self.cache), "PYTHONPATH": path}
+        return {**kept, **own, **self.environment, **more}
+
+    def __call__(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and check its exit code."""
+        process = self.start(*words, **environment)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == code, f"exit {process.returncode}\nstdout:\n{out}\nstderr:\n{err}"
+        assert "Traceback" not in err or code == 1, err
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def json(self, *words: str) -> Any:
+        """Run a command with --format json and read what it prints."""
+        return json.loads(self(*words, "--format", "json").stdout)
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        """The answer to `tinyablate query`."""
+        answer: list[dict[str, Any]] = self.json("query", query)
+        return answer
+
+    def write(self, text: str = TINY, name: str = "tiny") -> Path:
+        """A sweep file in ./sweeps."""
+        path = self.folder / "sweeps" / f"{name}.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the whole test run: prepared data, timm's facts."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="session")
+def shapes(shared: Path) -> Path:
+    """The data home with `shapes` in it, generated and packed once."""
+    cli = Cli(shared, shared / "data", shared / "cache")
+    cli("data", "prepare", "shapes")
+    return shared / "data"
+
+
+@pytest.fixture
+def make_cli(tmp_path: Path, shapes: Path, shared: Path) -> Callable[[str], Cli]:
+    """A command line in a folder of that name."""
+
+    def make(name: str) -> Cli:
+        folder = tmp_path / name
+        folder.mkdir()
+        return Cli(folder, shapes, shared / "cache")
+
+    return make
+
+
+@pytest.fixture
+def cli(make_cli: Callable[[str], Cli]) -> Cli:
+    """The command line in an empty folder."""
+    return make_cli("work")

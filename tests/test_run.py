@@ -1,0 +1,205 @@
+"""`tinyablate run` through real Ray with a learner that computes nothing: claims, causes, stops, kills, leftovers."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY, Cli
+
+NOOP = {"TINYABLATE_LEARNER": "analytic:noop"}
+SLOW = {"TINYABLATE_LEARNER": "analytic:slow"}
+FAULTY = {"TINYABLATE_LEARNER": "analytic:faulty"}
+
+
+def workspaces() -> set[Path]:
+    """tinyablate's temporary folders of this user."""
+    return set(Path(tempfile.gettempdir()).glob(f"tinyablate-{os.getuid()}-*"))
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that mention the folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in line:
+            found.append(line.decode().replace("\0", " "))
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Until the condition holds; fails after `seconds`."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.1)
+
+
+def states(cli: Cli) -> dict[str, int]:
+    """Number of trials by state, or nothing while there is no database."""
+    if not (cli.folder / "results" / "ablations.db").exists():
+        return {}
+    process = cli.start("query", "SELECT state, count(*) AS n FROM trials GROUP BY 1", "--format", "json")
+    out, _ = process.communicate(timeout=60)
+    import json
+
+    return {row["state"]: row["n"] for row in json.loads(out or "[]")}
+
+
+def test_run_then_nothing_to_do(cli: Cli) -> None:
+    """A run fills every cell and leaves nothing behind; the second does nothing, says so, and prints the same table."""
+    cli.write()
+    before = workspaces()
+    first = cli("run", "tiny", "--format", "csv", **NOOP)
+    assert states(cli) == {"complete": 9}
+    assert cli.json("plan", "tiny") | {"rows": 0, "excluded": 0} == {
+        "sweep": "tiny", "trials": 9, "new": 0, "running": 0, "done": 9, "failed": 0, "stale": 0, "jobs": 0,
+        "reused": 0, "rows": 0, "excluded": 0,
+    }  # fmt: skip
+    assert workspaces() == before
+    again = cli("run", "tiny", "--format", "csv", TINYABLATE_LEARNER="no.such:learner", RAY_ADDRESS="none")
+    assert "nothing to do" in again.stderr
+    assert again.stdout == first.stdout
+    assert cli.sql("SELECT count(*) AS n FROM attempts") == [{"n": 9}]
+    assert not list((cli.folder / "results" / "ablations.trials").iterdir())
+    assert (cli.folder / "results" / "parquet" / "trials.parquet").exists()
+
+
+def test_observers_share_one_training(cli: Cli) -> None:
+    """The EMA row's trials were computed in the jobs of the default's."""
+    cli.write()
+    cli("run", "tiny", "--launcher", "inline", **NOOP)
+    jobs = cli.sql("SELECT count(DISTINCT job) AS jobs, count(*) AS attempts FROM attempts")
+    assert jobs == [{"jobs": 6, "attempts": 9}]
+
+
+def test_extending_a_sweep_runs_the_difference(cli: Cli) -> None:
+    """More seeds and another row: only what is missing is computed, under the same keys."""
+    cli.write()
+    cli("run", "tiny", "--launcher", "inline", **NOOP)
+    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3]") + '[[rows]]\nlabel = "SGD"\nset.optimizer.name = "sgd"\n')
+    plan = cli.json("plan", "tiny")
+    assert (plan["trials"], plan["new"], plan["done"]) == (16, 7, 9)
+    cli("run", "tiny", "--launcher", "inline", **NOOP)
+    assert cli.sql("SELECT count(*) AS n, count(DISTINCT trial_id) AS t FROM attempts") == [{"n": 16, "t": 16}]
+
+
+def test_failures_are_recorded_by_cause_and_the_sweep_goes_on(cli: Cli) -> None:
+    """An exception, a divergence and a killed worker each leave their record; the rest completes; run exits 1."""
+    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]"))
+    done = cli("run", "tiny", code=1, **FAULTY)
+    assert "failed: trial" in done.stderr
+    assert "tinyablate show" in done.stderr
+    assert states(cli) == {"complete": 6, "diverged": 3, "failed": 6}
+    causes = cli.sql(
+        "SELECT t.seed, a.cause, count(*) AS n FROM attempts a JOIN trials t ON t.id = a.trial_id "
+        "WHERE a.state = 'failed' GROUP BY 1, 2"
+    )
+    assert causes == [{"seed": 1, "cause": "exception", "n": 3}, {"seed": 3, "cause": "worker lost", "n": 3}]
+    (trial, *_) = cli.sql("SELECT key FROM trials WHERE seed = 1")
+    shown = cli("show", trial["key"][:10]).stdout
+    assert "ValueError: seed 1 is unlucky" in shown
+    assert "Traceback" in shown
+    cells = cli.json("table", "tiny")["rows"][0]["cells"]
+    assert (cells[0]["n"], cells[0]["n_planned"]) == (2, 5)
+    again = cli("run", "tiny", **NOOP)  # the cause is mended: only what failed is tried again
+    assert "6 trials to run" in again.stderr
+    assert states(cli) == {"complete": 12, "diverged": 3}
+
+
+def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
+    """SIGINT exits 130 with what is done and what remains; running again resumes interrupted trials in mid-training."""
+    cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 12"))
+    before = workspaces()
+    process = cli.start("run", "tiny", **SLOW)
+    wait_for(lambda: cli.folder.glob("results/ablations.trials/*/1/3") and any(cli.folder.glob("results/*.trials/*/1/3")))
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "remain; run again to continue" in err
+    assert out == ""
+    wait_for(lambda: workspaces() == before, 10)
+    assert states(cli).get("running", 0) == 0
+    cli("run", "tiny", **SLOW)
+    assert states(cli) == {"complete": 9}
+    resumed = cli.sql("SELECT max(from_epoch) AS e FROM attempts WHERE state = 'complete'")
+    assert resumed[0]["e"] >= 4
+
+
+def test_sigterm_is_a_clean_stop_too(cli: Cli) -> None:
+    """SIGTERM (a scheduler's preemption) stops as Ctrl-C does."""
+    cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 50"))
+    process = cli.start("run", "tiny", **SLOW)
+    wait_for(lambda: any(cli.folder.glob("results/*.trials/*/1/1")))
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert set(states(cli)) == {"pending"}
+
+
+def test_a_killed_driver_loses_nothing(cli: Cli, make_cli: Callable[[str], Cli]) -> None:
+    """SIGKILL in the middle, run again: one accepted result per trial, the same table as an unbroken run, no leftovers."""
+    text = TINY.replace("schedule.epochs = 2", "schedule.epochs = 6")
+    cli.write(text)
+    before = workspaces()
+    process = cli.start("run", "tiny", **SLOW)
+    wait_for(lambda: states(cli).get("complete", 0) >= 2)
+    process.kill()
+    process.communicate(timeout=60)
+    (left,) = workspaces() - before
+    done = cli("run", "tiny", "--format", "csv", **SLOW)
+    assert "killed run" in done.stderr
+    assert not left.exists()
+    assert processes_of(left) == []
+    assert states(cli) == {"complete": 9}
+    accepted = "SELECT count(*) AS n, count(DISTINCT trial_id) AS t FROM attempts WHERE state = 'complete'"
+    assert cli.sql(accepted) == [{"n": 9, "t": 9}]
+    other = make_cli("unbroken")
+    other.write(text)
+    assert other("run", "tiny", "--launcher", "inline", "--format", "csv", **NOOP).stdout == done.stdout
+
+
+def test_two_runs_share_the_work(cli: Cli) -> None:
+    """Two drivers on one database compute every trial once between them."""
+    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]"))
+    both = [cli.start("run", "tiny", "--slots", "1", **SLOW) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert states(cli) == {"complete": 18}
+    assert cli.sql("SELECT count(*) AS n FROM attempts") == [{"n": 18}]
+    assert len(cli.sql("SELECT DISTINCT owner FROM attempts")) == 2
+
+
+def test_workers_run_the_code_that_the_driver_started_with(cli: Cli, tmp_path: Path) -> None:
+    """The driver runs from a snapshot, not from the checkout: editing files during a sweep changes nothing in flight."""
+    cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 50"))
+    process = cli.start("run", "tiny", **SLOW)
+    wait_for(lambda: any(cli.folder.glob("results/*.trials/*/1/1")))
+    line = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
+    assert line[1].endswith("/code/workers/ray_tune.py")
+    snapshot = Path(line[1]).parents[1]
+    imported = subprocess.run(
+        [line[0], "-c", "import tinyablate; print(tinyablate.__file__)"],
+        env={**os.environ, "PYTHONPATH": str(snapshot)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert imported.stdout.startswith(str(snapshot))
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("launcher", ["ray", "inline"])
+def test_both_launchers_give_the_same_table(cli: Cli, launcher: str) -> None:
+    """The inline launcher computes what Ray does."""
+    cli.write()
+    rows = cli("run", "tiny", "--launcher", launcher, "--format", "csv", **NOOP).stdout
+    assert rows.count("\n") >= 3
+    assert rows == cli("table", "tiny", "--format", "csv").stdout

@@ -1,0 +1,300 @@
+"""The command line. Everything heavy is imported inside the commands, so that `--help` is instant.
+
+Machine output (tables, JSON, CSV, query results) goes to stdout alone, everything else to stderr. Exit codes: 0, 1 for
+failed work, 2 for a bad file or argument, 130 for Ctrl-C.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tinyablate import __version__
+from tinyablate.errors import TinyablateError, UsageError
+
+if TYPE_CHECKING:
+    from tinyablate.sweep.schema import Sweep
+
+DEFAULT_DATABASE = "results/ablations.db"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """Commands in the order of a user's work; our own errors become one message and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from tinyablate.errors import nearest
+
+        if args and args[0] not in self.commands:
+            ctx.fail(f"no such command '{args[0]}'{nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def _database(text: str | None) -> str:
+    return text or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE
+
+
+def database_option(command: F) -> F:
+    """`--db`, the same everywhere."""
+    option = click.option(
+        "--db", metavar="URL_OR_PATH", help=f"Results database [TINYABLATE_DB, else ./{DEFAULT_DATABASE}].",
+        callback=lambda ctx, param, value: _database(value),
+    )  # fmt: skip
+    return option(command)
+
+
+def format_option(*choices: str, default: str) -> Callable[[F], F]:
+    """`--format` with a command's own choices."""
+    return click.option("--format", "format_", type=click.Choice(choices), default=default, show_default=True)
+
+
+def sweep_options(command: F) -> F:
+    """SWEEP and what changes its meaning."""
+    for option in (
+        click.option("--seeds", metavar="LIST", help="Other seeds than the file's: 0,1,2 or 0-5."),
+        click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
+                     help="Change a field of the baseline, typed as in the file: --set schedule.epochs=2. Repeatable."),
+        click.option("--smoke", is_flag=True, help="Tiny models and data, one seed: the whole line on a CPU."),
+        click.argument("sweep"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _load(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None) -> "Sweep":
+    from tinyablate import bundled
+    from tinyablate.sweep.load import load
+
+    return load(bundled.resolve(sweep), smoke=smoke, overrides=overrides, seeds=parse_seeds(seeds))
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """`0,1,2` or `0-5` as numbers; None stays None. Raises UsageError."""
+    if text is None:
+        return None
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise UsageError(f"--seeds {text}: not a list of whole numbers; valid: 0,1,2 or 0-5")
+        seeds += range(int(low), int(high if dash else low) + 1)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds {text}: {'a seed stands there twice' if seeds else 'no seeds'}")
+    return tuple(seeds)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tinyablate")
+def app() -> None:
+    """Ablation studies of vision models: one TOML file in, the paper's table out.
+
+    \b
+    tinyablate plan  demo/ablation     what would run, what is already there
+    tinyablate run   demo/ablation     train what is missing, then print the table
+    tinyablate table demo/ablation     the table, from the database
+
+    SWEEP is a path, else ./sweeps/SWEEP.toml, else the name of a bundled sweep.
+    """
+
+
+@app.command("sweeps")
+@format_option("table", "json", default="table")
+def sweeps_command(format_: str) -> None:
+    """List the sweeps that can be run: those in ./sweeps, then the bundled ones."""
+    from tinyablate.describe import list_sweeps
+
+    click.echo(list_sweeps(format_))
+
+
+@app.command("copy")
+@click.argument("sweep")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("sweeps"))
+def copy_command(sweep: str, folder: Path) -> None:
+    """Copy a bundled sweep, with the files it extends, into FOLDER [./sweeps] to edit it."""
+    from tinyablate import bundled
+
+    for path in bundled.copy(sweep, folder):
+        click.echo(path)
+
+
+@app.command("plan")
+@sweep_options
+@database_option
+@click.option("--micro-batch", type=click.IntRange(min=1), help="Check the plan for this micro-batch.")
+@format_option("table", "json", default="table")
+def plan_command(
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, micro_batch: int | None,
+    format_: str,
+) -> None:  # fmt: skip
+    """Show what `run` would do: which trials are new, done, running, failed or stale. Changes nothing."""
+    from tinyablate.describe import describe_plan, plan_against
+    from tinyablate.preflight import check_models
+
+    loaded = _load(sweep, smoke, overrides, seeds)
+    check_models(loaded, micro_batch)
+    click.echo(describe_plan(plan_against(loaded, db), format_))
+
+
+@app.command("run")
+@sweep_options
+@database_option
+@click.option(
+    "--launcher",
+    type=click.Choice(["ray", "inline"]),
+    default="ray",
+    show_default=True,
+    help="ray: workers on all cores or GPUs; inline: in this process, for debugging.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--slots", type=click.IntRange(min=1), help="CPU trials at a time [one per core].")
+@click.option("--trials-per-gpu", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--micro-batch",
+    type=click.IntRange(min=1),
+    help="Images per forward and backward pass [the whole batch]. Same gradient, less memory.",
+)
+@click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="TINYABLATE_WEIGHTS",
+    help="Folder with pretrained weights, for machines without a network [TINYABLATE_WEIGHTS].",
+)
+@format_option("terminal", "markdown", "csv", "json", default="terminal")
+def run_command(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, **options: Any) -> None:
+    """Train the trials that are missing, then print the table. Running it again does nothing twice.
+
+    Ctrl-C stops cleanly (exit code 130); `run` again continues, an interrupted trial from its last finished epoch.
+    """
+    from tinyablate.start import start
+
+    sys.exit(start(_load(sweep, smoke, overrides, seeds), **options))
+
+
+@app.command("status")
+@click.argument("sweep", required=False)
+@database_option
+def status_command(sweep: str | None, db: str) -> None:
+    """Trials by state for every sweep that was run (or the one named SWEEP), and what is running now."""
+    from tinyablate.describe import describe_status
+
+    click.echo(describe_status(db, sweep))
+
+
+@app.command("table")
+@sweep_options
+@database_option
+@format_option("terminal", "markdown", "csv", "json", default="terminal")
+def table_command(
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, format_: str
+) -> None:
+    """Print a sweep's table: mean, sd, n, difference to the baseline with its interval, published numbers."""
+    from tinyablate.store.store import open_existing
+    from tinyablate.tables.collect import table_text
+
+    loaded = _load(sweep, smoke, overrides, seeds)
+    with open_existing(db) as store:
+        click.echo(table_text(loaded, store, format_))
+
+
+@app.command("query")
+@click.argument("sql")
+@database_option
+@format_option("table", "csv", "json", "markdown", default="table")
+def query_command(sql: str, db: str, format_: str) -> None:
+    """Ask the database one SELECT; nothing can be written.
+
+    \b
+    tinyablate query "SELECT mix_mixup_alpha, avg(best_val_top1) FROM results GROUP BY 1"
+
+    `results` has a line per trial, with every recipe field as a column; `curves` one per trial and epoch.
+    """
+    from tinyablate.describe import render_rows
+    from tinyablate.store.opening import database_path
+    from tinyablate.store.query import run_sql
+
+    click.echo(render_rows(run_sql(database_path(db), sql), format_))
+
+
+@app.command("show")
+@click.argument("trial")
+@database_option
+def show_command(trial: str, db: str) -> None:
+    """Everything known of one trial: recipe, attempts, causes and tracebacks. TRIAL is the start of its key."""
+    from tinyablate.describe import describe_trial
+
+    click.echo(describe_trial(db, trial))
+
+
+@app.group("data", cls=Group)
+def data_group() -> None:
+    """Prepare, check and list data sets. They lie in TINYABLATE_DATA, else ./results/data."""
+
+
+@data_group.command("prepare")
+@click.argument("name")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A ZIP file or an unpacked folder [download].")
+def data_prepare_command(name: str, source: Path | None) -> None:
+    """Decode the data set NAME once into a packed array. Nothing half-written is ever taken for whole."""
+    from tinyablate.preflight import prepare_data
+
+    click.echo(prepare_data(name, source))
+
+
+@data_group.command("verify")
+@click.argument("name")
+def data_verify_command(name: str) -> None:
+    """Check every byte of a prepared data set against its manifest."""
+    from tinyablate.describe import describe_verification
+
+    text, whole = describe_verification(name)
+    click.echo(text)
+    sys.exit(0 if whole else 1)
+
+
+@data_group.command("list")
+@format_option("table", "json", default="table")
+def data_list_command(format_: str) -> None:
+    """List the known data sets and whether each is prepared."""
+    from tinyablate.describe import describe_data
+
+    click.echo(describe_data(format_))
+
+
+@app.command("doctor")
+@database_option
+def doctor_command(db: str) -> None:
+    """Check this machine: versions, database, data sets, disk, leftovers of killed runs. Exit code 1 on a problem."""
+    from tinyablate.doctor import examine
+
+    text, healthy = examine(db)
+    click.echo(text)
+    sys.exit(0 if healthy else 1)
+
+
+def main() -> None:
+    """Entry point: run the command line and turn errors into exit codes, without tracebacks for a user's mistake."""
+    try:
+        app.main(prog_name="tinyablate", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except TinyablateError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""`tinyablate doctor`: is this machine fit to run sweeps? Looks, reports, repairs nothing."""
+
+import os
+import platform
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tinyablate import __version__
+from tinyablate.errors import TinyablateError
+from tinyablate.processes import is_dead
+
+PACKAGES = ("torch", "torchvision", "timm", "ray", "sqlalchemy", "pydantic", "pandas", "pyarrow", "numpy", "scipy")
+LOW_DISK_BYTES = 5 * 2**30
+
+Finding = tuple[bool, str]
+"""(fine, what was found)"""
+
+
+def examine(database: str) -> tuple[str, bool]:
+    """Every finding as text, and whether all are fine."""
+    findings = [*_packages(), *_database(database), *_data(), *_disk(database), *_leftovers()]
+    lines = [("ok       " if fine else "PROBLEM  ") + text for fine, text in findings]
+    return "\n".join(lines), all(fine for fine, _ in findings)
+
+
+def _packages() -> Iterator[Finding]:
+    yield True, f"tinyablate {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    for name in PACKAGES:
+        try:
+            yield True, f"{name} {version(name)}"
+        except PackageNotFoundError:
+            yield False, f"{name} is not installed: pip install tinyablate"
+    try:
+        gpus = Path("/proc/driver/nvidia/gpus")
+        yield (
+            True,
+            f"{len(list(gpus.iterdir()))} NVIDIA GPUs" if gpus.exists() else "no NVIDIA GPU: trials run on the CPU",
+        )
+    except OSError as error:
+        yield False, f"NVIDIA driver: {error}"
+
+
+def _database(text: str) -> Iterator[Finding]:
+    from tinyablate.store.opening import database_path, open_existing
+
+    try:
+        path = database_path(text)
+        if not path.exists():
+            yield True, f"database {path}: none yet"
+            return
+        with open_existing(text):
+            pass
+        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as connection:
+            verdict = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
+            broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+    except (TinyablateError, sqlite3.Error) as error:
+        yield False, f"database: {error}"
+        return
+    yield verdict == ["ok"], f"database {path}: integrity {'; '.join(verdict)}"
+    if broken:
+        yield False, f"database {path}: {len(broken)} rows refer to rows that are gone"
+
+
+def _data() -> Iterator[Finding]:
+    from tinyablate.prepare import default_home, status
+
+    home = default_home()
+    for entry in status(home):
+        if entry.prepared:
+            yield True, f"data set {entry.name}: prepared in {entry.folder}"
+        else:
+            yield True, f"data set {entry.name}: not prepared (tinyablate data prepare {entry.name})"
+
+
+def _disk(database: str) -> Iterator[Finding]:
+    folder = Path(database.partition("://")[2] or database).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    yield free >= LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free at {folder}"
+
+
+def _leftovers() -> Iterator[Finding]:
+    from tinyablate.launch import workspaces
+
+    for root, owner in workspaces():
+        if is_dead(owner):
+            yield False, f"{root}: left by a killed run; the next `tinyablate run` removes it"

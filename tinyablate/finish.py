@@ -1,0 +1,42 @@
+"""How a run ends: what failed, what remains, the Parquet mirror, the table. Prints; decides the exit code."""
+
+from tinyablate.plan import keys_of, make_plan
+from tinyablate.run import Dispatch, say
+from tinyablate.store.parquet import mirror
+from tinyablate.store.store import Store
+from tinyablate.tables.collect import table_text
+
+INTERRUPTED = 130
+
+
+def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
+    """Tell what this run came to, refresh the mirror, print the table to stdout; the exit code (0, 1 or 130)."""
+    sweep, tally = dispatch.request.sweep, dispatch.tally
+    try:
+        mirror(store)
+    except OSError as error:
+        say(f"the Parquet mirror could not be written: {error}")
+    for key, message in tally.failed.items():
+        say(f"failed: trial {key[:12]}: {first_line(message)}; see: tinyablate show {key[:12]}")
+    if tally.superseded:
+        say(f"{tally.superseded} results came after their lease was lost; they are kept as superseded")
+    if stopped:
+        counts = remaining(dispatch, store)
+        left = sum(counts.values()) - counts["done"]
+        say(f"stopped: {counts['done']} trials are done, {left} remain; run again to continue")
+        return INTERRUPTED
+    print(table_text(sweep, store, dispatch.request.format))
+    return 1 if tally.failed else 0
+
+
+def remaining(dispatch: Dispatch, store: Store) -> dict[str, int]:
+    """Trials of the sweep by state, as the store has them now."""
+    keys = keys_of(dispatch.request.sweep)
+    unique = list(dict.fromkeys(key for cell in keys.values() for key in cell))
+    return dict(make_plan(dispatch.request.sweep, store.states(unique), keys).counts())
+
+
+def first_line(message: str) -> str:
+    """The first line of an error's message, cut to what fits a terminal."""
+    line = message.strip().splitlines()[0] if message.strip() else "no message"
+    return line if len(line) <= 200 else line[:197] + "..."

@@ -1,0 +1,105 @@
+"""From `tinyablate run` to the driver process: a private temporary folder with a snapshot of the code, then exec.
+
+The folder also holds Ray's session; it is removed by the driver's clean end, else by the next run.
+"""
+
+import contextlib
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tinyablate
+from tinyablate import bundled
+from tinyablate.processes import is_dead, kill_all, mentioning, own_token
+from tinyablate.run import RunRequest
+
+_PREFIX = "tinyablate-"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A run's temporary folder. Its path is short: Ray puts Unix sockets below it, whose paths may have 107 bytes."""
+
+    root: Path
+
+    @property
+    def code(self) -> Path:
+        """Snapshot of the code: what is on the path of driver and workers."""
+        return self.root / "code"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's session files and Tune's own notes."""
+        return self.root / "ray"
+
+    @property
+    def request(self) -> Path:
+        """The pickled RunRequest, written and read by the same user's processes of one run only."""
+        return self.root / "request.pickle"
+
+    @property
+    def owner(self) -> Path:
+        """Token of the process that the folder belongs to."""
+        return self.root / "owner"
+
+
+def create_workspace(request: RunRequest) -> Workspace:
+    """A new folder with the code as it is now and the request in it, owned by this process."""
+    workspace = Workspace(Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=_temporary())))
+    workspace.owner.write_text(own_token())
+    package = Path(tinyablate.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "_bundled")
+    shutil.copytree(package, workspace.code / "tinyablate", ignore=ignored)
+    shutil.copytree(bundled.workers_folder(), workspace.code / "workers", ignore=ignored)
+    workspace.ray.mkdir()
+    workspace.request.write_bytes(pickle.dumps(request))
+    return workspace
+
+
+def read_request(workspace: Workspace) -> RunRequest:
+    """The request that `create_workspace` wrote."""
+    request: RunRequest = pickle.loads(workspace.request.read_bytes())
+    return request
+
+
+def driver_command(workspace: Workspace, program: str) -> tuple[list[str], Mapping[str, str]]:
+    """Command and environment of the driver `workers/PROGRAM`, running on the snapshot."""
+    path = os.pathsep.join(filter(None, [str(workspace.code), os.environ.get("PYTHONPATH", "")]))
+    source = os.environ.get("TINYABLATE_SOURCE", str(Path(tinyablate.__file__).parent.parent))
+    environment = os.environ | {"PYTHONPATH": path, "TINYABLATE_SOURCE": source}
+    return [sys.executable, str(workspace.code / "workers" / program), str(workspace.root)], environment
+
+
+def become_driver(workspace: Workspace, program: str = "ray_tune.py") -> None:
+    """Replace this process by the driver; never returns."""
+    command, environment = driver_command(workspace, program)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(command[0], command, dict(environment))
+
+
+def workspaces() -> Iterator[tuple[Path, str]]:
+    """Every workspace of this user on this machine, with its owner's token."""
+    for root in Path(_temporary()).glob(f"{_PREFIX}{os.getuid()}-*"):
+        with contextlib.suppress(OSError):  # just being made, or just removed
+            yield root, (root / "owner").read_text()
+
+
+def remove_leftovers() -> list[Path]:
+    """End what killed runs left behind: their processes, then their folders."""
+    dead = [root for root, owner in workspaces() if owner and is_dead(owner)]
+    for root in dead:
+        kill_all(mentioning(str(root)))
+        shutil.rmtree(root, ignore_errors=True)
+    return dead
+
+
+def _temporary() -> str:
+    """TMPDIR if its path is short enough for Ray's sockets, else /tmp."""
+    chosen = tempfile.gettempdir()
+    return chosen if len(chosen) <= 24 else "/tmp"

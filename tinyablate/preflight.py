@@ -1,0 +1,103 @@
+"""What must hold before anything is trained: models exist and fit, data is prepared, weights are here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tinyablate import datasets
+from tinyablate.errors import RecipeError, SweepError
+from tinyablate.model_facts import ModelFacts, Request, facts_for
+from tinyablate.prepare import default_home, prepare, require
+from tinyablate.run import datasets_of, say
+from tinyablate.sweep.schema import Cell, Sweep
+
+
+def check_models(sweep: Sweep, micro_batch: int | None = None) -> Mapping[Request, ModelFacts]:
+    """Facts of every model that the sweep names. Raises SweepError with every cell's problem at once.
+
+    A micro-batch other than the batch is refused for models whose gradient would depend on it.
+    """
+    wanted = {(cell.row, cell.column): _request(cell) for cell in sweep.cells}
+    answers = facts_for(list(dict.fromkeys(wanted.values())), say)
+    problems: dict[str, None] = {}
+    for cell in sweep.cells:
+        answer = answers[wanted[cell.row, cell.column]]
+        where = f"{sweep.path}: {cell_name(sweep, cell)}"
+        if isinstance(answer, RecipeError):
+            problems |= {f"{where}: {path} = {value!r}: {rule}": None for path, value, rule in answer.problems}
+        elif micro_batch is not None and (rule := micro_batch_rule(cell, answer, micro_batch)):
+            problems[f"{where}: {rule}"] = None
+        problems |= {f"{where}: {rule}": None for rule in _data_rules(cell)}
+    if problems:
+        raise SweepError(list(problems))
+    return {request: answer for request, answer in answers.items() if isinstance(answer, ModelFacts)}
+
+
+def _request(cell: Cell) -> Request:
+    return Request.of(cell.recipe, datasets.lookup(cell.recipe.data.name).classes)
+
+
+def cell_name(sweep: Sweep, cell: Cell) -> str:
+    """The cell as the user wrote it: its row's and column's label."""
+    column = sweep.columns[cell.column].label
+    return f"row '{sweep.rows[cell.row].label}'" + (f", column '{column}'" if column else "")
+
+
+def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int) -> str | None:
+    """Why this micro-batch cannot be used for this cell, or None."""
+    batch = cell.recipe.batch.size
+    if micro_batch > batch:
+        return f"--micro-batch {micro_batch}: is larger than batch.size = {batch}"
+    if micro_batch == batch or not (facts.batch_statistics or facts.dropout):
+        return None
+    what = "batch statistics (BatchNorm)" if facts.batch_statistics else "dropout"
+    return (
+        f"--micro-batch {micro_batch}: {cell.recipe.model.name} has {what}, so its gradient depends on the micro-batch; "
+        f"valid: {batch}, the whole batch (batch.size)"
+    )
+
+
+def _data_rules(cell: Cell) -> list[str]:
+    data = datasets.lookup(cell.recipe.data.name)
+    if cell.recipe.batch.size > data.train:
+        return [f"batch.size = {cell.recipe.batch.size}: {data.name} has {data.train:,} training images"]
+    return []
+
+
+def require_data(sweep: Sweep) -> Path:
+    """The data home, with every data set of the sweep in it; generated ones are made now. Raises DataError."""
+    home = default_home()
+    for name in datasets_of(sweep):
+        if datasets.lookup(name).generated:
+            prepare_data(name, None)
+        require(name, home)
+    return home.absolute()
+
+
+def prepare_data(name: str, source: Path | None) -> Path:
+    """Prepare a data set, with a bar on the terminal; returns its folder."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    home = default_home()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, int] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"{name}: {what}", total=total)
+            bar.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        return prepare(name, home, source, progress)
+
+
+def find_weights(sweep: Sweep, weights_dir: Path | None) -> dict[str, Path]:
+    """Model name -> file of its pretrained weights, for every cell that wants them; downloaded once if need be."""
+    from tinyablate.weights import locate
+
+    facts = check_models(sweep)
+    found: dict[str, Path] = {}
+    for cell in sweep.cells:
+        model = cell.recipe.model
+        if model.pretrained and model.name not in found:
+            found[model.name] = locate(model.name, facts[_request(cell)], weights_dir)
+    return found

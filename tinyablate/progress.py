@@ -1,0 +1,105 @@
+"""Live progress of a run on stderr: a small panel on a terminal, plain lines elsewhere. It only reads a Dispatch."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tinyablate.run import Dispatch, Flight
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+REDRAW_SECONDS = 0.25
+LINE_SECONDS = 10.0
+"""Without a terminal a line is printed this often, sooner (but at most once a second) when a trial has ended."""
+
+
+class Board:
+    """`with Board(dispatch) as board:` then `board.tick()` as often as convenient."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._live: Live | None = None
+        self._shown_at = 0.0
+        self._ended = 0
+        self._total = dispatch.left
+
+    def __enter__(self) -> "Board":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._line()
+
+    def tick(self) -> None:
+        """Show the present state if it is time."""
+        now = time.monotonic()
+        if self._live is not None:
+            if now - self._shown_at >= REDRAW_SECONDS:
+                self._shown_at = now
+                self._live.update(self._panel(now), refresh=True)
+        elif now - self._shown_at >= (LINE_SECONDS if self._ended == self._ends() else 1.0):
+            self._shown_at = now
+            self._ended = self._ends()
+            self._line()
+
+    def _ends(self) -> int:
+        tally = self._dispatch.tally
+        return tally.finished + len(tally.failed) + tally.superseded
+
+    def _summary(self, now: float) -> str:
+        dispatch, tally = self._dispatch, self._dispatch.tally
+        running = sum(len(flight.claims) for flight in dispatch.flights.values())
+        parts = [f"{tally.finished} of {max(self._total, self._ends() + dispatch.left)} trials done"]
+        parts += [f"{tally.diverged} diverged"] if tally.diverged else []
+        parts += [f"{len(tally.failed)} failed"] if tally.failed else []
+        parts += [f"{running} running", f"{dispatch.left - running} left"]
+        speed = sum(flight.progress.images_per_second for flight in dispatch.flights.values() if flight.progress)
+        parts += [f"{speed:,.0f} images/s"] if speed else []
+        remaining = dispatch.seconds_left(now)
+        parts += [f"{duration(remaining)} to go"] if remaining is not None and dispatch.left else []
+        return " · ".join([*parts, f"{duration(now - dispatch.started_at)} so far"])
+
+    def _line(self) -> None:
+        print(self._summary(time.monotonic()), file=sys.stderr, flush=True)
+
+    def _panel(self, now: float) -> "RenderableType":
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        for flight in self._dispatch.flights.values():
+            grid.add_row(*(Text(part) for part in describe(flight, self._dispatch.request.sweep.name)))
+        grid.add_row(Text(self._summary(now), style="bold"))
+        return grid
+
+
+def describe(flight: Flight, sweep: str) -> tuple[str, ...]:
+    """A running job in words: its trials, where it stands, its speed."""
+    keys = " + ".join(task.key[:8] for task in flight.job.tasks)
+    at = flight.progress
+    if at is None:
+        return (sweep, keys, "starting", "")
+    return (
+        sweep,
+        keys,
+        f"epoch {at.epoch}/{at.epochs}, update {at.step}/{at.steps}",
+        f"{at.images_per_second:,.0f} images/s",
+    )
+
+
+def duration(seconds: float) -> str:
+    """`1h02m`, `3m05s` or `12s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

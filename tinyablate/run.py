@@ -1,0 +1,328 @@
+"""The one module that joins plan and store: plan -> dispatch -> plan again, whoever computes the jobs.
+
+A launcher (`workers/ray_tune.py`, or `run_inline` here) asks `next_job`, hands back events, calls `beat`.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tinyablate import __version__, datasets
+from tinyablate.job import Event, Failed, Finished, Job, Progress, Started, TrialTask
+from tinyablate.plan import Plan, PlannedJob, keys_of, make_plan
+from tinyablate.recipe import CORE_VERSION
+from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, NewTrial, SweepRecord
+from tinyablate.store.store import Store
+from tinyablate.sweep.schema import Sweep
+from tinyablate.worker import TRAIN, JobRunner, learner_named
+
+BEAT_SECONDS = 10.0
+"""How often leases are renewed: several times within `store.LEASE_SECONDS`."""
+
+SLICE_SECONDS = 2.0
+"""Longest time slice of a job: the latency of progress, heartbeat and a clean stop."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Everything `run` needs, settled and checked, before anything starts."""
+
+    sweep: Sweep
+    database: Path
+    data_home: Path
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """Model name -> file of its pretrained weights."""
+    device: str = "auto"
+    slots: int | None = None
+    """Trials at a time; None is one per CPU core, or `trials_per_gpu` per GPU."""
+    trials_per_gpu: int = 1
+    micro_batch: int | None = None
+    learner: str = TRAIN
+    format: str = "terminal"
+    """Of the table that is printed at the end."""
+
+
+@dataclass
+class Flight:
+    """A job under way."""
+
+    job: Job
+    claims: dict[str, Claim]
+    """By trial key; a trial leaves when it has ended."""
+    started_at: float
+    progress: Progress | None = None
+    from_epoch: int = 1
+
+
+@dataclass
+class Tally:
+    """What this run has done so far."""
+
+    finished: int = 0
+    diverged: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """Trial key -> message."""
+    superseded: int = 0
+    epochs: float = 0.0
+    """Epochs trained by this run, over all jobs: what the time left is estimated from."""
+
+
+class Dispatch:
+    """One `run` of a sweep: claims jobs, records what comes of them. Used from one thread."""
+
+    def __init__(self, request: RunRequest, store: Store, device: str) -> None:
+        self.request, self.store, self.device = request, store, device
+        self.tally = Tally()
+        self.flights: dict[str, Flight] = {}
+        self.started_at = self._beaten_at = time.monotonic()
+        self._keys = keys_of(request.sweep)
+        self._tried: set[str] = set()
+        self._core = f"{CORE_VERSION}:{train_digest()}"
+        self._environment = static_environment()
+        self.plan = self._look()
+        register(store, self.plan)
+        self._queue = list(self.plan.jobs)
+
+    def _look(self) -> Plan:
+        unique = list(dict.fromkeys(key for keys in self._keys.values() for key in keys))
+        return make_plan(self.request.sweep, self.store.states(unique), self._keys)
+
+    # ---- handing out ---------------------------------------------------------------------------------------------
+
+    def next_job(self) -> Job | None:
+        """The next job that this run could claim, or None when there is none at present."""
+        while self._queue:
+            job = self._claim(self._queue.pop(0))
+            if job is not None:
+                return job
+        return None
+
+    def replan(self) -> bool:
+        """Look again when the queue is empty: what can be run now that this run has not tried? False: nothing."""
+        self.plan = self._look()
+        self._queue = [
+            PlannedJob(fresh)
+            for job in self.plan.jobs
+            if (fresh := tuple(trial for trial in job.trials if trial.key not in self._tried))
+        ]
+        return bool(self._queue)
+
+    def _claim(self, planned: PlannedJob) -> Job | None:
+        keys = [trial.key for trial in planned.trials]
+        self._tried.update(keys)
+        job_id = uuid.uuid4().hex[:12]
+        claims = {claim.key: claim for claim in self.store.claim(keys, job_id)}
+        if not claims:
+            return None  # another run took them
+        for claim in claims.values():
+            claim.directory.mkdir(parents=True, exist_ok=True)
+        recipe = planned.trials[0].recipe
+        job = Job(
+            id=job_id,
+            tasks=tuple(
+                TrialTask(trial.key, trial.recipe, trial.seed, claims[trial.key].directory, claims[trial.key].earlier)
+                for trial in planned.trials
+                if trial.key in claims
+            ),
+            data=self.request.data_home / recipe.data.name,
+            weights=self.request.weights.get(recipe.model.name) if recipe.model.pretrained else None,
+            device=self.device,
+            micro_batch=self.request.micro_batch,
+            core=self._core,
+        )
+        self.flights[job_id] = Flight(job, claims, time.monotonic())
+        return job
+
+    # ---- taking in -----------------------------------------------------------------------------------------------
+
+    def receive(self, job_id: str, event: Event) -> None:
+        """Record one event of a job."""
+        flight = self.flights.get(job_id)
+        if flight is None:
+            return
+        match event:
+            case Started():
+                self._begin(flight, event)
+            case Progress():
+                self._advance(flight, event)
+            case Finished(key, outcome):
+                self._finish(flight, key, outcome.state, self.store.finish(flight.claims[key], outcome))
+            case Failed(cause, message, traceback):
+                self._fail(flight, cause, message, traceback)
+
+    def lost(self, job_id: str, message: str) -> None:
+        """The worker of this job is gone without a word."""
+        if job_id in self.flights:
+            self._fail(self.flights[job_id], "worker lost", message, "")
+
+    def ended(self, job_id: str) -> None:
+        """The job has nothing more to say."""
+        flight = self.flights.get(job_id)
+        if flight is not None and flight.claims:
+            self._fail(flight, "exception", "the job ended without an outcome for this trial", "")
+        self.flights.pop(job_id, None)
+
+    def _begin(self, flight: Flight, event: Started) -> None:
+        flight.from_epoch = event.epoch
+        environment = self._environment | dataclasses.asdict(event.environment)
+        for claim in flight.claims.values():
+            self.store.begin(claim, EnvironmentRecord(**environment), event.epoch, self.request.micro_batch)
+
+    def _advance(self, flight: Flight, now: Progress) -> None:
+        before = flight.progress
+        done_before = before.epoch - 1 + before.step / before.steps if before else flight.from_epoch - 1
+        self.tally.epochs += max(0.0, now.epoch - 1 + now.step / now.steps - done_before)
+        flight.progress = now
+
+    def _finish(self, flight: Flight, key: str, state: str, accepted: bool) -> None:
+        claim = flight.claims.pop(key)
+        if not accepted:
+            self.tally.superseded += 1
+            return
+        self.tally.finished += 1
+        self.tally.diverged += state == "diverged"
+        shutil.rmtree(claim.directory.parent, ignore_errors=True)  # retention: no checkpoint outlives its result
+
+    def _fail(self, flight: Flight, cause: str, message: str, traceback: str) -> None:
+        for key, claim in flight.claims.items():
+            self.store.fail(claim, cause, message, traceback)
+            self.tally.failed[key] = message
+        flight.claims.clear()
+
+    # ---- keeping -------------------------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        """Renew the leases when it is time."""
+        if time.monotonic() - self._beaten_at < BEAT_SECONDS:
+            return
+        self._beaten_at = time.monotonic()
+        held = {claim: flight.progress for flight in self.flights.values() for claim in flight.claims.values()}
+        if held:
+            self.store.heartbeat(held)
+
+    def release(self, cause: str) -> None:
+        """A clean stop: give back what is under way; it continues from its last finished epoch."""
+        for flight in self.flights.values():
+            for claim in flight.claims.values():
+                self.store.release(claim, cause)
+        self.flights.clear()
+
+    # ---- telling -------------------------------------------------------------------------------------------------
+
+    @property
+    def left(self) -> int:
+        """Trials of this run that have not ended, those under way included."""
+        running = sum(len(flight.claims) for flight in self.flights.values())
+        return running + sum(len(job.trials) for job in self._queue)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimated from the epochs trained so far per second; None before there is anything to go by."""
+        elapsed = now - self.started_at
+        if self.tally.epochs < 1 or elapsed <= 0:
+            return None
+        queued = sum(job.trials[0].recipe.schedule.epochs for job in self._queue)
+        flying = 0.0
+        for flight in self.flights.values():
+            at = flight.progress
+            epochs = flight.job.tasks[0].recipe.schedule.epochs
+            flying += epochs - (at.epoch - 1 + at.step / at.steps if at else flight.from_epoch - 1)
+        return (queued + flying) / (self.tally.epochs / elapsed)
+
+
+def register(store: Store, plan: Plan) -> None:
+    """Make a plan's sweep, trials and cells known to the store."""
+    sweep = plan.sweep
+    record = SweepRecord(sweep.digest, sweep.name, sweep.title, sweep.text, sweep.smoke, "\n".join(sweep.overrides))
+    new = [
+        NewTrial(trial.key, trial.recipe, trial.canonical, trial.seed, trial.fingerprint)
+        for trial in plan.trials.values()
+    ]
+    cells = [
+        CellOf(row, column, sweep.rows[row].label, sweep.columns[column].label, key)
+        for (row, column), keys in plan.cells.items()
+        for key in keys
+    ]
+    store.register(record, new, cells)
+
+
+def run_inline(dispatch: Dispatch, tick: Callable[[], None]) -> None:
+    """Compute everything in this process, one job after another: for debugging. `tick` is called between slices."""
+    learner = learner_named(dispatch.request.learner)
+    while (job := dispatch.next_job()) is not None or dispatch.replan():
+        if job is None:
+            continue
+        runner = JobRunner(job, learner)
+        try:
+            while not runner.done:
+                for event in runner.slice(SLICE_SECONDS):
+                    dispatch.receive(job.id, event)
+                dispatch.beat()
+                tick()
+        finally:
+            runner.close()
+        dispatch.ended(job.id)
+
+
+# ---- provenance ------------------------------------------------------------------------------------------------------
+
+
+def train_digest() -> str:
+    """Digest of the source of `train/`, 16 hexadecimal digits: different digests are never mixed silently."""
+    folder = Path(__file__).parent / "train"
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def git_commit() -> str:
+    """Commit of the checkout that tinyablate runs from, with "+changes" where it differs; "" outside a checkout."""
+    folder = Path(os.environ.get("TINYABLATE_SOURCE", Path(__file__).parent.parent))
+    if not (folder / ".git").exists():
+        return ""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "tinyablate", "workers")
+        return commit + ("+changes" if changed else "")
+    return ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def static_environment() -> dict[str, object]:
+    """The part of an attempt's environment that the driver knows; the worker adds the rest."""
+    try:
+        ray = version("ray")
+    except PackageNotFoundError:
+        ray = ""
+    return {
+        "ray": ray,
+        "tinyablate": __version__,
+        "core_version": CORE_VERSION,
+        "train_digest": train_digest(),
+        "git_commit": git_commit(),
+    }
+
+
+def datasets_of(sweep: Sweep) -> list[str]:
+    """Names of the data sets that the sweep's cells use, each known."""
+    names = dict.fromkeys(cell.recipe.data.name for cell in sweep.cells)
+    return [datasets.lookup(name).name for name in names]
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal: never on stdout, which is for results."""
+    print(line, file=sys.stderr, flush=True)

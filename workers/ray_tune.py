@@ -1,0 +1,206 @@
+"""The driver of a run: Ray Tune dispatches jobs to workers; this process alone writes the database.
+
+Started by `tinyablate run` as `python ray_tune.py WORKSPACE`, never imported. Tune's own persistence is switched off:
+the store is what survives, so a run that died is continued by running again.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Before ray is imported. Tune's loggers, snapshots and progress cost a second a trial; the store replaces them.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+}
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from tinyablate import run
+from tinyablate.finish import finish
+from tinyablate.launch import Workspace, read_request
+from tinyablate.progress import Board
+from tinyablate.store.store import Store
+from tinyablate.worker import JobRunner, learner_named
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Ray's shared memory: jobs and events are small, data sets are read from the page cache."""
+
+
+class Worker(tune.Trainable):
+    """Computes jobs in time slices. The process, its imports and its data set stay from one job to the next."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._learner = learner_named(config["learner"])
+        self._runner = JobRunner(config["job"], self._learner)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._runner.close()
+        self._runner = JobRunner(new_config["job"], self._learner)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        events = self._runner.slice(run.SLICE_SECONDS)
+        return {"events": events, "done": self._runner.done}
+
+    def cleanup(self) -> None:
+        self._runner.close()
+
+
+class Claims(Searcher):  # type: ignore[misc]
+    """Feeds Tune from the store, one job at a time, when a slot is free. Holds no state: Tune pickles it."""
+
+    def __init__(self, driver: "Driver") -> None:
+        super().__init__(metric=None, mode=None)
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> Any:
+        return self._driver.suggest()
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Nothing to learn from a result; it is in the store."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune's snapshot of the searcher: empty, the store is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never used: a run is continued from the store."""
+
+
+class Driver(tune.Callback):  # type: ignore[misc]
+    """Tune's events to the dispatch, signals to a clean stop."""
+
+    def __init__(self, dispatch: run.Dispatch, board: Board, slots: int) -> None:
+        self._dispatch, self._board, self._slots = dispatch, board, slots
+        self.signalled = 0
+
+    def __reduce__(self) -> Any:
+        return (object, ())  # Tune pickles callbacks into its snapshot; connections stay here
+
+    def suggest(self) -> Any:
+        if self.signalled:
+            return Searcher.FINISHED
+        if len(self._dispatch.flights) >= self._slots:
+            return None
+        job = self._dispatch.next_job()
+        if job is None and not self._dispatch.flights and self._dispatch.replan():
+            job = self._dispatch.next_job()
+        if job is None:
+            return None if self._dispatch.flights else Searcher.FINISHED
+        return {"job": job, "learner": self._dispatch.request.learner}
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        for event in result["events"]:
+            self._dispatch.receive(trial.config["job"].id, event)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self._dispatch.ended(trial.config["job"].id)
+        self._forget(trial)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        job = trial.config["job"].id
+        self._dispatch.lost(job, "the worker process died (killed, or out of memory): see the system log")
+        self._dispatch.ended(job)
+        self._forget(trial)
+
+    def _forget(self, trial: Any) -> None:
+        """Tune keeps every trial for its summary: let it keep no job and no correctness bits."""
+        trial.run_metadata.last_result = {}
+        trial.run_metadata.metric_analysis = {}
+        trial.run_metadata.metric_n_steps = {}
+
+    def on_step_begin(self, iteration: int, trials: Any, **_: Any) -> None:
+        if self.signalled:
+            raise KeyboardInterrupt
+        self._dispatch.beat()
+        self._board.tick()
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The first signal stops between two steps of Tune, the second at once."""
+        self.signalled += 1
+        if self.signalled > 1:
+            raise KeyboardInterrupt
+
+
+def start_ray(workspace: Workspace, request: run.RunRequest) -> tuple[str, int]:
+    """Start a Ray of our own; returns the device type and the number of trials at a time."""
+    ray.init(
+        address="local",
+        num_cpus=request.slots if request.device == "cpu" else None,
+        num_gpus=0 if request.device == "cpu" else None,
+        include_dashboard=False,
+        configure_logging=True,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=str(workspace.ray),
+    )
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    device = "cuda" if request.device == "cuda" or (request.device == "auto" and gpus) else "cpu"
+    slots = gpus * request.trials_per_gpu if device == "cuda" else request.slots or os.cpu_count() or 1
+    return device, slots
+
+
+def resources(device: str, request: run.RunRequest) -> dict[str, float]:
+    """What a trial occupies: one core, or its share of a GPU."""
+    return {"cpu": 1} if device == "cpu" else {"cpu": 0, "gpu": 1 / request.trials_per_gpu}
+
+
+def drive(workspace: Workspace) -> int:
+    """Run the workspace's request to its end and return the exit code."""
+    request = read_request(workspace)
+    with Store(request.database) as store:
+        device, slots = start_ray(workspace, request)
+        dispatch = run.Dispatch(request, store, device)
+        with Board(dispatch) as board:
+            driver = Driver(dispatch, board, slots)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, driver.on_signal)
+            try:
+                tune.run(
+                    tune.with_resources(Worker, resources(device, request)),
+                    name="run",
+                    storage_path=str(workspace.ray / "tune"),
+                    search_alg=Claims(driver),
+                    callbacks=[driver],
+                    num_samples=-1,
+                    reuse_actors=True,
+                    raise_on_failed_trial=False,
+                    verbose=0,
+                )
+            except KeyboardInterrupt:
+                driver.signalled += 1
+            finally:
+                dispatch.release("stopped")
+        return finish(dispatch, store, stopped=bool(driver.signalled))
+
+
+def main() -> int:
+    """Drive, then leave nothing behind."""
+    workspace = Workspace(Path(sys.argv[1]))
+    try:
+        return drive(workspace)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(workspace.root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

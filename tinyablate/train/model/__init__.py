@@ -1,0 +1,1 @@
+"""timm models made reproducible: construction, initial weights, stochastic depth, facts. The package is import-free."""

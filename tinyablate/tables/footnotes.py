@@ -1,0 +1,209 @@
+"""The footnotes of a table: how its numbers were made, what they cannot say, and what they mix. Sentences only."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyablate import datasets
+from tinyablate.sweep import metrics
+from tinyablate.sweep.schema import Row, Sweep
+from tinyablate.tables import stats
+from tinyablate.tables.schema import Provenance, TableRow
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the footnotes need beside the sweep and its finished rows."""
+
+    unpaired: frozenset[int]
+    """Indices of the rows whose difference is between independent runs."""
+    correlation: stats.Array
+    """Pearson's r of each paired comparison in the first metric."""
+    diverged: tuple[str, ...]
+    """A phrase for each diverged trial."""
+    provenance: Counter[tuple[str, Provenance]]
+    """(data set's name, provenance) -> complete trials."""
+
+
+def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
+    """Every footnote of the table that `rows` make up, in the order in which they are read."""
+    if sweep.smoke:
+        yield "SMOKE: a reduced copy of the sweep that shows that everything runs; its numbers mean nothing."
+    yield from _values(sweep)
+    yield from _gaps(rows)
+    yield from _differences(sweep, rows, facts)
+    yield from _size(sweep, rows, facts)
+    yield from _correlation(facts.correlation)
+    yield from _left_out(sweep, facts)
+    if sweep.source:
+        yield f"Source: {sweep.source}."
+    yield from _data(sweep, facts.provenance)
+    yield from _code(facts.provenance)
+
+
+def _values(sweep: Sweep) -> Iterator[str]:
+    """Selection rule, spread, seeds."""
+    if sweep.select == "best":
+        yield (
+            "Values: the best epoch by val_top1 (ties: the earliest), chosen on the reported validation set itself: "
+            "optimistic, comparable with papers that do the same."
+        )
+    else:
+        yield "Values: the last epoch, on the validation set."
+    yield "±: sample standard deviation (sd) over seeds; n: seeds behind the mean, of those planned."
+    common, _ = Counter(row.seeds for row in sweep.rows).most_common(1)[0]
+    others = [f"{row.label}: {_ranges(row.seeds)}" for row in sweep.rows if row.seeds != common]
+    yield f"Seeds planned: {_ranges(common)} (n = {len(common)})" + (f"; {_cut(others)}." if others else ".")
+    low = [metrics.KNOWN[name].title for name in sweep.metrics if metrics.KNOWN[name].better == "min"]
+    if low:
+        yield f"Lower is better: {', '.join(low)}."
+
+
+def _gaps(rows: Sequence[TableRow]) -> Iterator[str]:
+    """What cells that are not complete mean."""
+    marks = {(cell.n > 0, mark.split(" ", 1)[1]) for row in rows for cell in row.cells for mark in cell.marks}
+    if (True, "diverged") in marks or (True, "failed") in marks:
+        yield "A mean beside diverged or failed seeds is over the survivors only, which can flatter the recipe."
+    if any(mark == "stale" for _, mark in marks):
+        yield "Stale: computed by another core version and not counted; `tinyablate run` computes it again."
+
+
+def _differences(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
+    """How differences and their intervals were taken."""
+    compared = [row for row in sweep.rows if row.reference is not None]
+    cells = [cell for row in rows for cell in row.cells if cell.delta is not None]
+    if any(row.index not in facts.unpaired for row in compared):
+        yield "Δ: difference to the baseline, paired by seed; in brackets its 95 % t interval."
+    elif compared:
+        yield "Δ: difference to the baseline; in brackets its 95 % t interval."
+    if sum(not row.null for row in compared) > 1:
+        yield "Differences within a shared baseline are correlated: all of them contain the same runs of the baseline."
+    if any(cell.pairs < 2 for cell in cells):
+        yield "A difference of fewer than 2 pairs of seeds has no interval."
+    if any(cell.kind == "paired" and cell.pairs < cell.n_planned for cell in cells):
+        yield "A difference uses only seeds complete in both rows, so it need not be the difference of the means shown."
+    yield from _independent(sweep, facts)
+    if sweep.margin is not None:
+        yield f"Smallest difference that matters, as declared: {sweep.margin:g}."
+
+
+def _independent(sweep: Sweep, facts: Facts) -> Iterator[str]:
+    null = [row.label for row in sweep.rows if row.null]
+    if null:
+        yield (
+            f"{_cut(null)}: same recipe, other seeds: what noise looks like; its difference is unpaired, with Welch's "
+            "t interval."
+        )
+    other = [row.label for row in sweep.rows if row.index in facts.unpaired and not row.null]
+    if other:
+        yield f"{_cut(other)}: no seed in common with the baseline: the difference is unpaired, with Welch's interval."
+
+
+def _size(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
+    """Whether the seeds are enough for any test. The first metric stands for all: they come from the same trials."""
+    paired = [row for row in sweep.rows if row.reference is not None and row.index not in facts.unpaired]
+    step = len(sweep.metrics)
+    pairs = [cell.pairs for row in paired for cell in rows[row.index].cells[::step] if cell.pairs]
+    pairs = pairs or [_common(row, sweep.rows) for row in paired]  # nothing is done yet: what is planned decides
+    enough = stats.least_pairs()
+    short = [n for n in pairs if n < enough]
+    if not short:
+        return
+    most = max(short)
+    where = "" if len(short) == len(pairs) else f" in {len(short)} of {len(pairs)} comparisons"
+    yield (
+        f"n too small{where}: with {most} {'pair' if most == 1 else 'pairs'} of seeds no sign-flip test can reach 5 % "
+        f"(the least exact two-sided p is 2/2^{most} = {stats.least_p(most):.2g}); {enough} pairs can."
+    )
+
+
+def _common(row: Row, rows: Sequence[Row]) -> int:
+    return 0 if row.reference is None else len(set(row.seeds) & set(rows[row.reference].seeds))
+
+
+def _correlation(correlation: stats.Array) -> Iterator[str]:
+    """What pairing by seed bought."""
+    r = correlation[~np.isnan(correlation)]
+    if r.size == 1:
+        yield f"Correlation between the paired rows over seeds: r = {r[0]:z.2f}; above 0, pairing narrows the interval."
+    elif r.size:
+        yield (
+            f"Correlation between paired rows over seeds: median r = {np.median(r):z.2f} ({r.min():z.2f} to "
+            f"{r.max():z.2f}, {r.size} comparisons); above 0, pairing narrows the intervals."
+        )
+
+
+def _left_out(sweep: Sweep, facts: Facts) -> Iterator[str]:
+    if facts.diverged:
+        yield f"Diverged (the loss was not finite): {_cut(facts.diverged)}."
+    reasons: dict[str, list[str]] = {}
+    for out in sweep.excluded:
+        reasons.setdefault(out.reason, []).append(place(out.row_label, out.column_label))
+    for reason, places in reasons.items():
+        yield f"Excluded: {_cut(places)}{f' ({reason})' if reason else ''}."
+
+
+def _data(sweep: Sweep, provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
+    for name in dict.fromkeys(cell.recipe.data.name for cell in sweep.cells):
+        digests = sorted({origin.data_digest for data, origin in provenance if data == name})
+        digest = f", digest {', '.join(map(_short, digests))}" if digests else ""
+        yield f"Data: {name} (fingerprint {datasets.lookup(name).fingerprint}{digest})."
+        if len(digests) > 1:
+            yield f"MIXED: the results on {name} come from {len(digests)} different preparations of the data."
+
+
+def _code(provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
+    """What all results were computed with, then whatever they do not share."""
+    trials: dict[str, Counter[str]] = {}
+    for (_, origin), count in provenance.items():
+        for title, value in _named(origin):
+            trials.setdefault(title, Counter())[value] += count
+    shared = [f"{title} {next(iter(values))}" for title, values in trials.items() if len(values) == 1]
+    if shared:
+        yield f"Computed with {', '.join(shared)}."
+    for title, values in trials.items():
+        if len(values) > 1:
+            each = [
+                f"{value} ({count} {'trial' if count == 1 else 'trials'})" for value, count in sorted(values.items())
+            ]
+            yield f"MIXED: the results of this table differ in {title}: {_cut(each)}."
+
+
+def _named(origin: Provenance) -> tuple[tuple[str, str], ...]:
+    return (
+        ("core version", str(origin.core_version)),
+        ("commit", _short(origin.commit)),
+        ("train digest", _short(origin.train_digest)),
+        ("device", origin.device),
+        ("torch", origin.torch),
+        ("timm", origin.timm),
+    )
+
+
+def place(row_label: str, column_label: str) -> str:
+    """A cell by its labels; a sweep without a second axis has no column label."""
+    return " / ".join(filter(None, (row_label, column_label)))
+
+
+def _short(digest: str) -> str:
+    """The first 12 digits of a digest or commit; what follows a `+` or `-`, such as `-dirty`, stays."""
+    end = next((at for at, character in enumerate(digest) if not character.isalnum()), len(digest))
+    return digest[: min(12, end)] + digest[end:]
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Seeds in ascending order, three or more in a row as `0-9`."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and runs[-1][-1] == seed - 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def _cut(names: Sequence[str], most: int = 6) -> str:
+    """The names, comma-separated; a long list is cut with a count of the rest."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from conftest import TINY, Cli
 
 NOOP = {"TINYABLATE_LEARNER": "analytic:noop"}
@@ -120,7 +119,9 @@ def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 12"))
     before = workspaces()
     process = cli.start("run", "tiny", **SLOW)
-    wait_for(lambda: cli.folder.glob("results/ablations.trials/*/1/3") and any(cli.folder.glob("results/*.trials/*/1/3")))
+    wait_for(
+        lambda: cli.folder.glob("results/ablations.trials/*/1/3") and any(cli.folder.glob("results/*.trials/*/1/3"))
+    )
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

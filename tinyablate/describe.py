@@ -103,7 +103,7 @@ def plan_against(sweep: Sweep, database: str) -> Plan:
 
 def describe_plan(plan: Plan, format: str) -> str:
     """The plan as a table for people or as JSON for scripts."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "label": plan.sweep.rows[row].label,
             "column": plan.sweep.columns[column].label,

@@ -44,7 +44,8 @@ def _packages() -> Iterator[Finding]:
 
 
 def _database(text: str) -> Iterator[Finding]:
-    from tinyablate.store.opening import database_path, open_existing
+    from tinyablate.store.opening import database_path
+    from tinyablate.store.store import open_existing
 
     try:
         path = database_path(text)

@@ -33,7 +33,7 @@ def remaining(dispatch: Dispatch, store: Store) -> dict[str, int]:
     """Trials of the sweep by state, as the store has them now."""
     keys = keys_of(dispatch.request.sweep)
     unique = list(dict.fromkeys(key for cell in keys.values() for key in cell))
-    return dict(make_plan(dispatch.request.sweep, store.states(unique), keys).counts())
+    return make_plan(dispatch.request.sweep, store.states(unique), keys).counts()
 
 
 def first_line(message: str) -> str:

@@ -55,12 +55,12 @@ class Plan:
     """(row index, column index) -> keys of its trials, in the order of the row's seeds."""
     jobs: tuple[PlannedJob, ...]
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[str, int]:
         """Number of trials in each state."""
         counted = Counter(trial.state for trial in self.trials.values())
         return {state: counted[state] for state in STATES}
 
-    def cell_counts(self, cell: tuple[int, int]) -> dict[State, int]:
+    def cell_counts(self, cell: tuple[int, int]) -> dict[str, int]:
         """Number of one cell's trials in each state."""
         counted = Counter(self.trials[key].state for key in self.cells[cell])
         return {state: counted[state] for state in STATES}

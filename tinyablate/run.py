@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tinyablate import __version__, datasets
 from tinyablate.job import Event, Failed, Finished, Job, Progress, Started, TrialTask
@@ -302,7 +303,7 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def static_environment() -> dict[str, object]:
+def static_environment() -> dict[str, Any]:
     """The part of an attempt's environment that the driver knows; the worker adds the rest."""
     try:
         ray = version("ray")

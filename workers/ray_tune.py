@@ -64,7 +64,7 @@ class Worker(tune.Trainable):
         self._runner.close()
 
 
-class Claims(Searcher):  # type: ignore[misc]
+class Claims(Searcher):
     """Feeds Tune from the store, one job at a time, when a slot is free. Holds no state: Tune pickles it."""
 
     def __init__(self, driver: "Driver") -> None:
@@ -84,7 +84,7 @@ class Claims(Searcher):  # type: ignore[misc]
         """Never used: a run is continued from the store."""
 
 
-class Driver(tune.Callback):  # type: ignore[misc]
+class Driver(tune.Callback):
     """Tune's events to the dispatch, signals to a clean stop."""
 
     def __init__(self, dispatch: run.Dispatch, board: Board, slots: int) -> None:
@@ -152,7 +152,7 @@ def start_ray(workspace: Workspace, request: run.RunRequest) -> tuple[str, int]:
         object_store_memory=OBJECT_STORE_BYTES,
         _temp_dir=str(workspace.ray),
     )
-    gpus = int(ray.cluster_resources().get("GPU", 0))
+    gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
     device = "cuda" if request.device == "cuda" or (request.device == "auto" and gpus) else "cpu"
     slots = gpus * request.trials_per_gpu if device == "cuda" else request.slots or os.cpu_count() or 1
     return device, slots

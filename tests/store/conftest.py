@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import analytic
 import pytest
 
 from tinyablate.job import Outcome
 from tinyablate.recipe import Recipe, build, canonical, trial_key
 from tinyablate.store.records import CellOf, NewTrial, SweepRecord
 from tinyablate.store.store import Store
-
-import analytic
 
 
 @pytest.fixture

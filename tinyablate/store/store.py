@@ -156,7 +156,7 @@ class Store:
             "trial_id": row.id, "number": number, "fence": fence, "state": "running", "job": job, "owner": self.owner,
             "directory": directory, "started_at": now, "heartbeat_at": now,
         }  # fmt: skip
-        attempt_id = connection.execute(sa.insert(table), started).inserted_primary_key[0]
+        attempt_id = connection.execute(sa.insert(table).returning(table.c.id), started).scalar_one()
         earlier = tuple(self.home / attempt.directory for attempt in history)
         return Claim(row.id, row.key, attempt_id, fence, self.home / directory, earlier)
 

@@ -61,6 +61,7 @@ def test_canonical_gives_the_recipe_back(lr: float, alpha: float, epochs: int, p
             "schedule.epochs": epochs,
             "model.pretrained": pretrained,
             "optimizer.betas": (beta, 0.999),
+            "model.args": {"stem": {"widths": (8, (16, beta))}},
         }
     )
     again = from_canonical(canonical(recipe))

@@ -359,10 +359,14 @@ def canonical(recipe: Recipe) -> str:
 
 def from_canonical(text: str) -> Recipe:
     """The Recipe that `canonical` wrote as `text`."""
-    leaves: dict[str, Value] = {}
-    for path, value in json.loads(text).items():
-        leaves[path] = tuple(value) if isinstance(value, list) else value
-    return build(leaves)
+    return build({path: _frozen(value) for path, value in json.loads(text).items()})
+
+
+def _frozen(value: Any) -> Value:
+    """JSON's lists as the tuples that recipes hold, at any depth."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return {key: _frozen(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def trial_key(canonical_recipe: str, seed: int, fingerprint: str) -> str:

@@ -195,6 +195,7 @@ def drive(workspace: Workspace) -> int:
 def main() -> int:
     """Drive, then leave nothing behind."""
     workspace = Workspace(Path(sys.argv[1]))
+    os.chdir(workspace.code)  # Ray puts the current folder on its workers' path: not the user's checkout
     try:
         return drive(workspace)
     finally:

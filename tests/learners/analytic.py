@@ -3,11 +3,13 @@
 Named to `tinyablate run` by TINYABLATE_LEARNER=analytic:noop (with this folder on PYTHONPATH).
 """
 
+import dataclasses
 import hashlib
 import os
 import time
 from collections.abc import Iterator
 
+import tinyablate
 from tinyablate.job import Environment, EpochDone, EpochResult, Event, Finished, Job, Outcome, Progress, Started
 from tinyablate.recipe import Recipe, canonical
 
@@ -71,3 +73,10 @@ def faulty(job: Job) -> Iterator[Event]:
         if task.seed == 2:
             outcome = Outcome("diverged", outcome.epochs[:1], outcome.metrics, diverged_epoch=2)
         yield Finished(task.key, outcome)
+
+
+def origin(job: Job) -> Iterator[Event]:
+    """As noop, with the file of the worker's tinyablate as its host."""
+    yield Started(1, dataclasses.replace(ENVIRONMENT, host=tinyablate.__file__))
+    for index, task in enumerate(job.tasks):
+        yield Finished(task.key, _outcome(job, index))

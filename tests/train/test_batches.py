@@ -1,0 +1,174 @@
+"""The input pipeline against PIL and torchvision, and what its keys promise."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from tinyablate.errors import RecipeError
+from tinyablate.recipe import Recipe
+from tinyablate.train import randomness
+from tinyablate.train.augment import erase, mix
+from tinyablate.train.batches import Batch, Inputs, TrainBatches, channel_statistics, load_images
+
+Change = Any
+CPU = torch.device("cpu")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OFF = {"augment__hflip": 0.0, "augment__erase_prob": 0.0, "mix__mixup_alpha": 0.0, "mix__cutmix_alpha": 0.0}
+
+
+def batches(recipe: Recipe, folder: Path, size: int = 32, seed: int = 0) -> TrainBatches:
+    """The training batches of a recipe on the small data set."""
+    data = load_images(folder, CPU)
+    return TrainBatches(recipe, data.train, Inputs(size, MEAN, STD, CPU), classes=data.classes, seed=seed)
+
+
+def epoch(recipe: Recipe, folder: Path, number: int = 1, **more: int) -> list[Batch]:
+    """All batches of one epoch."""
+    return list(batches(recipe, folder, **more).epoch(number))
+
+
+def images(recipe: Recipe, folder: Path, **more: int) -> torch.Tensor:
+    """All images of epoch 1, in the order of their numbers."""
+    shown = torch.cat([batch.images for batch in epoch(recipe, folder, **more)])
+    order = torch.from_numpy(randomness.epoch_order(more.get("seed", 0), 1, 200))
+    return torch.empty_like(shown).index_copy_(0, order, shown)
+
+
+@pytest.mark.parametrize("size", [32, 64, 96])
+def test_input_equals_pil_and_torchvision(small_data: Path, size: int) -> None:
+    """An image without augmentation is PIL's bicubic resize and torchvision's normalisation, within a level of 255."""
+    data = load_images(small_data, CPU)
+    ids = np.array([5, 0, 299])
+    transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    pictures = [Image.fromarray(np.asarray(data.val.take(ids)[i])) for i in range(3)]
+    expected = torch.stack([transform(picture.resize((size, size), Image.Resampling.BICUBIC)) for picture in pictures])
+    ours = Inputs(size, MEAN, STD, CPU)(data.val.take(ids))
+    assert ours.shape == (3, 3, size, size)
+    assert (ours - expected).abs().max() < 1.1 / 255 / min(STD)
+    assert (ours - expected).abs().mean() < 1e-4
+
+
+def test_labels_belong_to_their_images(small_data: Path, changed: Change) -> None:
+    """Images and targets of a batch are those of the same numbers, in the epoch's order, every image once."""
+    data = load_images(small_data, CPU)
+    order = randomness.epoch_order(0, 1, 200)
+    shown = epoch(changed(**OFF, loss__smoothing=0.0), small_data)
+    labels = torch.cat([batch.targets for batch in shown]).argmax(dim=1)
+    assert torch.equal(labels, data.train.labels[torch.from_numpy(order)])
+    first = Inputs(32, MEAN, STD, CPU)(data.train.take(order[:40]))
+    assert torch.equal(shown[0].images, first)
+
+
+def test_the_last_incomplete_batch_is_dropped(small_data: Path, changed: Change) -> None:
+    """200 images make three batches of 64."""
+    shown = epoch(changed(batch__size=64), small_data)
+    assert [len(batch.images) for batch in shown] == [64, 64, 64]
+
+
+def test_more_images_a_batch_than_there_are_is_refused(small_data: Path, changed: Change) -> None:
+    """The error names field, value and the number of images."""
+    with pytest.raises(RecipeError) as caught:
+        batches(changed(batch__size=256), small_data)
+    assert caught.value.problems == (("batch.size", 256, "the training set has only 200 images"),)
+
+
+def test_augmentation_of_an_image_does_not_depend_on_the_batch_size(small_data: Path, changed: Change) -> None:
+    """Flip and erasing belong to the image: with other batches it looks the same."""
+    recipe = changed(mix__mixup_alpha=0.0, mix__cutmix_alpha=0.0)
+    small, large = (
+        images(changed(recipe, batch__size=20), small_data),
+        images(changed(recipe, batch__size=50), small_data),
+    )
+    assert torch.equal(small, large)
+
+
+def test_flips_are_mirror_images_at_the_recipes_rate(small_data: Path, changed: Change) -> None:
+    """Each image is either as stored or mirrored; the mirrored share is 0.5 within 4 standard errors of 200."""
+    plain, flipped = (images(changed(**{**OFF, "augment__hflip": p}), small_data, size=64) for p in (0.0, 0.5))
+    mirrored = [torch.equal(ours, stored.flip(2)) for ours, stored in zip(flipped, plain, strict=True)]
+    same = [torch.equal(ours, stored) for ours, stored in zip(flipped, plain, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, same, strict=True))
+    assert sum(mirrored) / 200 == pytest.approx(0.5, abs=4 * (0.25 / 200) ** 0.5)
+
+
+def test_leaving_out_one_technique_leaves_the_others_as_they_were(small_data: Path, changed: Change) -> None:
+    """Without flips the erased rectangles and their noise stay; without erasing the flips stay."""
+    unmixed = changed(mix__mixup_alpha=0.0, mix__cutmix_alpha=0.0, augment__erase_prob=1.0)
+    both = images(unmixed, small_data)
+    no_flip = images(changed(unmixed, augment__hflip=0.0), small_data)
+    no_erase = images(changed(unmixed, augment__erase_prob=0.0), small_data)
+    erased = both != no_erase
+    assert 0.02 < erased.float().mean() < 0.34
+    assert torch.equal(both[erased], no_flip[erased])
+
+
+def test_erasing_stands_before_or_after_mixing_as_the_recipe_says(small_data: Path, changed: Change) -> None:
+    """Erased before mixing, rectangles are mixed too; after it, they stand whole in the mixed image."""
+    ids = randomness.epoch_order(0, 1, 200)[:40]
+    recipe = changed(augment__erase_prob=1.0)
+    plain = epoch(changed(**{**OFF, "augment__hflip": 0.5}), small_data)[0].images
+    boxes = erase.draw_boxes(recipe.augment, 32, seed=0, epoch=1, image_ids=ids)
+    mixing = mix.draw(recipe.mix, 32, seed=0, epoch=1, step=0)
+    assert mixing != mix.UNMIXED
+
+    def erased(images: torch.Tensor) -> torch.Tensor:
+        return erase.erase(images, boxes, "pixel", seed=0, epoch=1, image_ids=ids)
+
+    before = epoch(recipe, small_data)[0].images
+    after = epoch(changed(recipe, augment__erase_order="after-mix"), small_data)[0].images
+    assert torch.equal(before, mix.mix_images(erased(plain.clone()), mixing))
+    assert torch.equal(after, erased(mix.mix_images(plain.clone(), mixing)))
+
+
+def test_targets_follow_mixing_and_smoothing(small_data: Path, changed: Change) -> None:
+    """A batch's targets are its mixed, smoothed labels."""
+    recipe = changed()
+    batch = epoch(recipe, small_data)[0]
+    labels = load_images(small_data, CPU).train.labels[torch.from_numpy(randomness.epoch_order(0, 1, 200)[:40])]
+    mixing = mix.draw(recipe.mix, 32, seed=0, epoch=1, step=0)
+    assert torch.equal(batch.targets, mix.soft_targets(labels, 10, 0.1, mixing))
+
+
+def test_epochs_and_seeds_differ(small_data: Path, changed: Change) -> None:
+    """Order and augmentation change from epoch to epoch and from seed to seed, and come back for the same ones."""
+    first, again = epoch(changed(), small_data), epoch(changed(), small_data)
+    assert torch.equal(first[2].images, again[2].images)
+    for other in (epoch(changed(), small_data, number=2), epoch(changed(), small_data, seed=1)):
+        assert not torch.equal(first[2].images, other[2].images)
+
+
+def test_images_lie_in_the_devices_memory_format(small_data: Path, changed: Change) -> None:
+    """Batches come channels last, so that no convolution has to convert them."""
+    for size in (32, 64):
+        batch = epoch(changed(), small_data, size=size)[0]
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_channel_statistics_by_name() -> None:
+    """`model` is the model's own mean and sd, the others are constants."""
+    own = ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert channel_statistics("model", own) == own
+    assert channel_statistics("imagenet", own) == (MEAN, STD)
+    assert channel_statistics("half", own) == ((0.5,) * 3, (0.5,) * 3)
+
+
+def test_a_data_set_is_opened_once(small_data: Path) -> None:
+    """Jobs of one process share the open data."""
+    assert load_images(small_data, CPU) is load_images(small_data, CPU)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_makes_the_same_batches(small_data: Path, changed: Change) -> None:
+    """Every draw is the CPU's, every value within a level of 255 of it."""
+    data = load_images(small_data, torch.device("cuda"))
+    inputs = Inputs(32, MEAN, STD, torch.device("cuda"))
+    theirs = list(TrainBatches(changed(), data.train, inputs, classes=10, seed=0).epoch(1))
+    for ours, other in zip(epoch(changed(), small_data), theirs, strict=True):
+        torch.testing.assert_close(ours.targets, other.targets.cpu())
+        assert (ours.images - other.images.cpu()).abs().max() < 1.1 / 255 / min(STD)

@@ -1,0 +1,97 @@
+"""Where sweeps lie and which file a sweep's name means; copies bundled ones. It reads no sweep itself.
+
+The folders `sweeps` and `workers` stand beside the package in a checkout and inside it in an installed wheel.
+"""
+
+import shutil
+from pathlib import Path
+
+from tinyablate.errors import SweepError, listed, nearest
+
+RECIPE = "recipe.toml"
+"""The file that a folder's sweeps extend; no sweep itself."""
+
+
+def sweeps_folder() -> Path:
+    """The folder of the bundled sweeps."""
+    return _shipped("sweeps")
+
+
+def workers_folder() -> Path:
+    """The folder of the programs that are started on machines."""
+    return _shipped("workers")
+
+
+def names() -> tuple[str, ...]:
+    """Every name that `resolve` takes: the sweeps in ./sweeps, then the bundled ones that they do not hide."""
+    return tuple(dict.fromkeys([*_names_in(Path("sweeps")), *_names_in(sweeps_folder())]))
+
+
+def resolve(argument: str) -> Path:
+    """The file that a sweep argument means: a path to a .toml, else ./sweeps/NAME.toml, else a bundled NAME.
+
+    Raises SweepError, with the nearest names, where there is none.
+    """
+    if argument.endswith(".toml"):
+        return _file_at(Path(argument), argument)
+    for folder in (Path("sweeps"), sweeps_folder()):
+        if argument in _names_in(folder):
+            return folder / f"{argument}.toml"
+    inside = [name for name in names() if name.startswith(f"{argument.strip('/')}/")]
+    if inside:
+        raise SweepError([f"{argument}: is a folder of sweeps; name one of {listed(inside)}"])
+    if Path(argument).exists():
+        raise SweepError([f"{argument}: is no sweep file; its name would end in .toml"])
+    raise SweepError([f"{argument}: no such sweep{nearest(argument, names())} (`tinyablate sweeps` lists them)"])
+
+
+def copy(name: str, dest: Path) -> list[Path]:
+    """Copy the bundled sweep `name` to `dest/NAME.toml`, and what it extends beside it; the files written.
+
+    A file that is there already with the same content is kept. Raises SweepError, before anything is written, where
+    one has another content: nothing is overwritten.
+    """
+    from tinyablate.sweep.load import files_of
+
+    bundled = _names_in(sweeps_folder())
+    if name not in bundled:
+        raise SweepError([f"{name}: no bundled sweep{nearest(name, bundled)}; valid: {listed(bundled)}"])
+    sources = files_of(sweeps_folder() / f"{name}.toml")
+    targets = [dest / source.resolve().relative_to(sweeps_folder().resolve()) for source in sources]
+    pairs = [(source, target) for source, target in zip(sources, targets, strict=True) if not _same(source, target)]
+    taken = [str(target) for _, target in pairs if target.exists()]
+    if taken:
+        raise SweepError([f"{path}: exists and differs; it is not overwritten" for path in taken])
+    for source, target in pairs:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return [target for _, target in pairs]
+
+
+def _shipped(folder: str) -> Path:
+    package = Path(__file__).parent
+    inside = package / "_bundled" / folder
+    return inside if inside.is_dir() else package.parent / folder
+
+
+def _names_in(folder: Path) -> tuple[str, ...]:
+    """Names of the sweeps in `folder`, sorted."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.toml") if path.name != RECIPE)
+    return tuple(path.with_suffix("").as_posix() for path in files)
+
+
+def _file_at(path: Path, argument: str) -> Path:
+    """`path`, where it is a file that can be a sweep."""
+    if path.name == RECIPE and path.is_file():
+        raise SweepError([f"{argument}: holds only the recipe that other files extend; name a sweep beside it"])
+    if path.is_dir():
+        raise SweepError([f"{argument}: is a directory, not a sweep file"])
+    if not path.exists():
+        beside = [str(path.parent / each.name) for each in path.parent.glob("*.toml") if each.name != RECIPE]
+        guess = nearest(argument, beside) or nearest(argument.removesuffix(".toml"), names())
+        raise SweepError([f"{argument}: no such file{guess} (`tinyablate sweeps` lists the bundled sweeps)"])
+    return path
+
+
+def _same(source: Path, target: Path) -> bool:
+    return target.is_file() and target.read_bytes() == source.read_bytes()

@@ -1,0 +1,258 @@
+"""Brings data sets onto this machine: generates, downloads or unpacks them and has them packed; it trains nothing.
+
+Inside the data home, NAME/ is a prepared data set, downloads/ holds archives and what there is of unfinished ones, and
+hidden names (.NAME.lock, .NAME.partial-PID) belong to a preparation that is under way.
+"""
+
+import functools
+import hashlib
+import http.client
+import os
+import struct
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tinyablate.datasets import KNOWN, DataSet, lookup
+from tinyablate.errors import DataError
+from tinyablate.train.data import packed, shapes
+from tinyablate.train.data.tiny_imagenet import MOST_SHOWN, LayoutError
+
+Progress = Callable[[str, int, int], None]
+"""Gets stage, units done, units in all. Stages: wait (0, 0: another process prepares the same data set), download
+(bytes; 0 in all if the server does not say), unpack (files), generate (images), decode (images)."""
+
+TIMEOUT = 30
+"""Seconds without a byte after which a download counts as broken."""
+BLOCK = 4096
+"""Bytes that even a smaller file takes on most file systems."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What there is of a known data set in a data home."""
+
+    name: str
+    title: str
+    prepared: bool
+    folder: Path
+    train: int
+    """Number of training images."""
+    val: int
+    """Number of validation images."""
+    bytes: int
+    """On disk; 0 if not prepared."""
+    digest: str
+    """Of the source files, names and labels; empty if not prepared."""
+    problem: str
+    """Why a folder that is there cannot be used; else empty."""
+
+
+def default_home() -> Path:
+    """The data home: $TINYABLATE_DATA, else results/data in the current folder."""
+    return Path(os.environ.get("TINYABLATE_DATA") or "results/data").expanduser().absolute()
+
+
+def prepare(name: str, home: Path, source: Path | None = None, progress: Progress | None = None) -> Path:
+    """Prepares a known data set in `home` and returns its folder; at once if that is done already.
+
+    `source` is an archive or an unpacked folder to use instead of downloading. Raises DataError when the name is
+    unknown, when there is no network, no room, or anything wrong with the source; then no part is left but that of a
+    download, which the next call continues.
+    """
+    return prepare_set(lookup(name), home, source, progress)
+
+
+def prepare_set(data: DataSet, home: Path, source: Path | None = None, progress: Progress | None = None) -> Path:
+    """`prepare` for a DataSet, known or not."""
+    folder = packed.folder_of(home, data.name)
+    if packed.is_ready(folder, data):
+        return folder
+    if data.generated and source is not None:
+        raise DataError(f"data set '{data.name}' is generated: there is nothing to take from {source}")
+    report = progress or _silent
+    try:
+        with packed.workplace(home, data.name, waiting=lambda: report("wait", 0, 0)) as place:
+            if not packed.is_ready(folder, data):
+                root = _source(data, home, source, place / "source", report)
+                packed.build(root, data, place, None, functools.partial(report, "decode"))
+    except LayoutError as error:
+        raise _with_full_list(error, home / f"{data.name}.problems.txt") from error
+    return folder
+
+
+def require(name: str, home: Path) -> Path:
+    """The folder of a prepared known data set. Raises DataError with the command that prepares it."""
+    return require_set(lookup(name), home)
+
+
+def require_set(data: DataSet, home: Path) -> Path:
+    """`require` for a DataSet, known or not."""
+    folder = packed.folder_of(home, data.name)
+    command = f"run: tinyablate data prepare {data.name}" + ("" if data.generated else " [--from ZIP]")
+    if not folder.exists():
+        raise DataError(f"data set '{data.name}' is not prepared in {home}; {command}")
+    if difference := packed.difference(packed.read_manifest(folder), data):
+        raise DataError(f"{folder}: not the '{data.name}' of this version ({difference}); {command}")
+    return folder
+
+
+def status(home: Path) -> list[Status]:
+    """What there is of every known data set."""
+    return [_status(data, home) for data in KNOWN.values()]
+
+
+def _status(data: DataSet, home: Path) -> Status:
+    folder = packed.folder_of(home, data.name)
+    absent = Status(data.name, data.title, False, folder, data.train, data.val, 0, "", "")
+    if not folder.exists():
+        return absent
+    try:
+        manifest = packed.read_manifest(require_set(data, home))
+    except DataError as error:
+        return Status(data.name, data.title, False, folder, data.train, data.val, 0, "", str(error))
+    return Status(data.name, data.title, True, folder, data.train, data.val, manifest.bytes, manifest.digest, "")
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def _with_full_list(error: LayoutError, path: Path) -> DataError:
+    """The error as it is, or, where its message does not show every problem, naming a file that does."""
+    if len(error.problems) <= MOST_SHOWN:
+        return error
+    path.write_text("".join(f"{problem}\n" for problem in error.problems), encoding="utf-8", errors="backslashreplace")
+    return DataError(f"{error}\nall {len(error.problems)} are listed in {path}")
+
+
+def _source(data: DataSet, home: Path, source: Path | None, target: Path, report: Progress) -> Path:
+    """A folder in the `tiny-imagenet-200` layout: `source` itself, or made in `target`."""
+    if data.generated:
+        with packed.room_for((data.train + data.val) * BLOCK, home):
+            shapes.write(target, data, functools.partial(report, "generate"))
+        return target
+    if source is None:
+        source = download(data, home, report)
+    if source.is_dir():
+        return source
+    unpack(source, data, target, report)
+    return target
+
+
+def unpack(archive: Path, data: DataSet, target: Path, report: Progress) -> None:
+    """Unpacks a ZIP of the `tiny-imagenet-200` layout into the new folder `target`, but for the unlabelled test images.
+
+    An archive of the official size must have the official md5; any other is judged by what it holds. Raises DataError
+    when it is absent, altered or damaged, when it would write outside `target`, or when there is no room.
+    """
+    try:
+        size = archive.stat().st_size
+        official = size == data.bytes
+        if official and (md5 := _md5(archive)) != data.md5:
+            raise DataError(f"{archive}: damaged or altered: its md5 is {md5}, that of {data.url} is {data.md5}")
+    except OSError as error:
+        raise DataError(f"{archive}: cannot be read: {error.strerror}") from error
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = _members(file, archive)
+            blocks = sum(member.file_size // BLOCK + 1 for member in members)
+            with packed.room_for(blocks * BLOCK, target.parent):
+                for done, member in enumerate(members, 1):
+                    file.extract(member, target)
+                    report("unpack", done, len(members))
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError) as error:
+        hint = "" if official else f"; it has {size:,} bytes, the official archive {data.bytes:,}"
+        raise DataError(f"{archive}: no ZIP archive, or a damaged one: {error}{hint}") from error
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """The files worth unpacking. Raises DataError for one that would land elsewhere."""
+    members = []
+    for member in archive.infolist():
+        place = PurePosixPath(member.filename)
+        if place.is_absolute() or ".." in place.parts:
+            raise DataError(f"{path}: refused: '{member.filename}' would be unpacked outside its folder")
+        if not member.is_dir() and "test" not in place.parts[:2] and place.parts[0] != "__MACOSX":
+            members.append(member)
+    return members
+
+
+def download(data: DataSet, home: Path, report: Progress) -> Path:
+    """The official archive in HOME/downloads, downloaded or continued unless it is there, with its md5 checked.
+
+    Raises DataError saying what to do without a network; what arrived stays for the next try.
+    """
+    import pooch  # here, because few need it and it takes its time
+
+    pooch.get_logger().setLevel("WARNING")
+    name = PurePosixPath(data.url).name
+    folder = home / "downloads"
+    fetch = _Resuming(folder / f"{name}.part", data, report)
+    try:
+        with packed.room_for(data.bytes, home):
+            path = pooch.retrieve(data.url, f"md5:{data.md5}", name, folder, downloader=fetch)
+    except ValueError as error:  # pooch has deleted what it got
+        raise DataError(f"{data.url}: {error}") from error
+    return Path(path)
+
+
+class _Resuming:
+    """A downloader for pooch that appends to a file of its own, so that the next call continues where one broke off."""
+
+    def __init__(self, part: Path, data: DataSet, report: Progress) -> None:
+        self.part = part
+        self.data = data
+        self.report = report
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        while (before := self._size()) < self.data.bytes:
+            try:
+                self._fetch(url, before)
+            except (OSError, http.client.HTTPException) as error:
+                if getattr(error, "errno", None) in packed.NO_ROOM:
+                    raise
+                if self._size() <= before:  # a try that brought something is worth another
+                    raise self._failure(url, error) from error
+            else:
+                break
+        os.replace(self.part, output_file)
+
+    def _size(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _fetch(self, url: str, start: int) -> None:
+        """Appends the rest of the file from byte `start`, or starts over if the server does not continue there."""
+        request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            continues = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+            done = start if continues else 0
+            length = int(response.headers.get("Content-Length", 0))
+            total = done + length if length else 0
+            with self.part.open("ab" if continues else "wb") as file:
+                while chunk := response.read(1 << 18):
+                    file.write(chunk)
+                    done += len(chunk)
+                    self.report("download", done, total)
+        if done < total:
+            raise ConnectionError(f"the connection was closed after {done:,} of {total:,} bytes")
+
+    def _failure(self, url: str, error: Exception) -> DataError:
+        if isinstance(error, urllib.error.HTTPError) and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            self.part.unlink()  # the server's file is shorter: only starting over can help
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        kept = f"\n  {self._size():,} bytes are kept in {self.part}: the same command continues there"
+        return DataError(
+            f"cannot download {url}: {reason}{kept if self._size() else ''}\n"
+            "  without a network: fetch that URL elsewhere and run: "
+            f"tinyablate data prepare {self.data.name} --from ZIP"
+        )

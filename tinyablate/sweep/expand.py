@@ -1,0 +1,112 @@
+"""A checked form into numbered rows and columns and their cells, no trial twice, smoke last."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tinyablate.recipe import Recipe, differences
+from tinyablate.sweep.form import Form, RowForm
+from tinyablate.sweep.grid import Draft, Grid
+from tinyablate.sweep.schema import Cell, Column, Exclusion, Row
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What a form comes to."""
+
+    baseline: Recipe
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    cells: tuple[Cell, ...]
+    excluded: tuple[Exclusion, ...]
+
+
+def expand(form: Form, smoke: bool = False, seeds: Sequence[int] | None = None) -> Expansion | None:
+    """The cells of `form`; None after noting problems in the list of its place (problems may be noted either way).
+
+    `seeds` stand for the file's and every row's, except that a null row keeps to seeds of its own.
+    """
+    grid = Grid(form)
+    if not grid.rows:
+        return None
+    rows = _numbered(form, grid.rows, seeds, smoke)
+    if form.baseline_broken:  # nothing can be said about recipes
+        return None
+    drafts, excluded = grid.drafts()
+    _refuse_same_trials(grid, rows, [draft for draft in drafts if grid.rows[draft.row].place not in grid.idle])
+    if smoke and not form.place.problems:
+        small = [grid.small(draft) for draft in drafts]
+        _refuse_merged_by_smoke(grid, rows, drafts, small)
+        drafts = small
+    if not drafts:
+        return None
+    return Expansion(
+        baseline=grid.baseline(smoke) or drafts[0].recipe,
+        rows=rows,
+        columns=tuple(Column(index, column.label) for index, column in enumerate(grid.columns)),
+        cells=tuple(
+            Cell(each.row, each.column, each.recipe, each.canonical,
+                 grid.rows[each.row].published.get(grid.columns[each.column].label, {}))
+            for each in drafts
+        ),
+        excluded=excluded,
+    )  # fmt: skip
+
+
+def _numbered(form: Form, forms: Sequence[RowForm], forced: Sequence[int] | None, smoke: bool) -> tuple[Row, ...]:
+    """The rows with their reference and seeds."""
+    bare = [] if form.components else [i for i, row in enumerate(forms) if not row.set and not row.broken]
+    usual = (i for i in bare if forms[i].seeds is None or set(forms[i].seeds or ()) == set(form.seeds or ()))
+    reference = next(usual, bare[0] if bare else None)
+    if form.seeds is None and forced is None and any(row.seeds is None for row in forms):
+        form.place.refuse("no seeds: add seeds = [0, 1, 2]")
+    rows = []
+    for index, row in enumerate(forms):
+        against = row.reference if form.components else reference if index != reference else None
+        null = index in bare and index != reference
+        seeds = _seeds(form, row, null, forced)
+        rows.append(Row(index, row.label, row.group, against, seeds[:1] if smoke and forced is None else seeds, null))
+    return tuple(rows)
+
+
+def _seeds(form: Form, row: RowForm, null: bool, forced: Sequence[int] | None) -> tuple[int, ...]:
+    """The row's own seeds, the sweep's, or those asked for: a null row keeps as many as that of its own others."""
+    if forced is None:
+        return form.seeds or () if row.seeds is None else row.seeds
+    if not null or row.seeds is None:
+        return tuple(forced)
+    others = tuple(seed for seed in row.seeds if seed not in forced)[: len(forced)]
+    if not others:
+        row.place.key("seeds").refuse("all of them are asked for, yet this row needs other ones", list(row.seeds))
+    return others
+
+
+def _refuse_same_trials(grid: Grid, rows: Sequence[Row], drafts: Sequence[Draft]) -> None:
+    """Refuse cells that have one recipe and a seed in common; parts with one label were refused for that already."""
+    for one, other, common in _same_trials(rows, drafts):
+        if grid.name(one.row, one.column) == grid.name(other.row, other.column):
+            continue
+        place = grid.rows[other.row].place if one.row != other.row else grid.columns[other.column].place
+        names = f"{grid.name(one.row, one.column)} and {grid.name(other.row, other.column)}"
+        place.refuse(f"{names} are the same trial: one recipe, seed {common} in both; drop one or give it other seeds")
+
+
+def _refuse_merged_by_smoke(grid: Grid, rows: Sequence[Row], drafts: Sequence[Draft], small: Sequence[Draft]) -> None:
+    """Refuse cells that differ in the file and no longer under the overlay."""
+    before = {(draft.row, draft.column): draft.recipe for draft in drafts}
+    for one, other, _ in _same_trials(rows, small):
+        lost = list(differences(before[one.row, one.column], before[other.row, other.column]))
+        names = f"{grid.name(one.row, one.column)} and {grid.name(other.row, other.column)}"
+        cure = " or ".join(f'[smoke.levels."{path}"]' for path in lost)
+        rule = f"{names} are the same trial, as they differ only in {', '.join(lost)}; map its levels in {cure}"
+        grid.form.place.key("smoke").refuse(f"with --smoke {rule}")
+
+
+def _same_trials(rows: Sequence[Row], drafts: Sequence[Draft]) -> Iterator[tuple[Draft, Draft, int]]:
+    """(earlier cell, later cell, a seed of both) for each cell that repeats an earlier one."""
+    earlier: dict[str, list[Draft]] = {}
+    for draft in drafts:
+        for other in earlier.setdefault(draft.canonical, []):
+            if common := set(rows[other.row].seeds) & set(rows[draft.row].seeds):
+                yield other, draft, min(common)
+                break
+        earlier[draft.canonical].append(draft)

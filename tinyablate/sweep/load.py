@@ -1,0 +1,148 @@
+"""Reads sweep files, as the only reader of TOML: follows `extends`, checks all of it, reports every problem at once."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinyablate.errors import SweepError, nearest
+from tinyablate.sweep.expand import expand
+from tinyablate.sweep.fields import Place
+from tinyablate.sweep.form import Source
+from tinyablate.sweep.parse import parse, seeds_of
+from tinyablate.sweep.schema import Sweep
+
+MOST_PROBLEMS = 50
+"""A file with more is told how many more."""
+
+
+def load(
+    path: Path,
+    *,
+    name: str | None = None,
+    smoke: bool = False,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+) -> Sweep:
+    """The sweep in the file at `path`, complete and checked. Raises SweepError with every problem found.
+
+    `overrides` are texts `path=value` that go onto the baseline; rows keep their own differences. `seeds` stand for
+    the file's; a null row takes as many of its own that are not among them. `smoke` puts the file's [smoke] over every
+    cell, with random weights and the first seed of each row unless `seeds` or `overrides` say otherwise.
+    """
+    problems: list[str] = []
+    sources = chain(path, problems)
+    _stop_at(problems)
+    form = parse(sources, overrides)
+    if smoke and not form.smoke.given:
+        form.place.refuse("--smoke: this sweep has no [smoke] overlay")
+    if seeds is not None:
+        seeds_of(list(seeds), Place(problems, "", "--seeds"))
+    expansion = expand(form, smoke, seeds)
+    _stop_at(problems)
+    if expansion is None:
+        raise SweepError([f"{path}: no cell remains"])
+    text = "".join(f"# ---- {source.name} ----\n{source.text}\n" for source in sources)
+    asked = json.dumps([text, smoke, list(overrides), None if seeds is None else list(seeds)])
+    name = name or name_of(path)
+    return Sweep(
+        name=name,
+        path=path,
+        title=form.title or name,
+        question=form.question,
+        source=form.source,
+        metrics=form.metrics,
+        select=form.select,
+        margin=form.margin,
+        baseline=expansion.baseline,
+        rows=expansion.rows,
+        columns=expansion.columns,
+        cells=expansion.cells,
+        excluded=expansion.excluded,
+        smoke=smoke,
+        overrides=tuple(overrides),
+        text=text,
+        digest=hashlib.sha256(asked.encode()).hexdigest(),
+    )
+
+
+def read_heading(path: Path) -> dict[str, str]:
+    """title, question and source of the sweep file at `path`, unchecked beyond that it is TOML. Raises SweepError."""
+    problems: list[str] = []
+    found = _read(path, path.name, Place(problems, str(path)))
+    _stop_at(problems)
+    table = found.table if found else {}
+    return {key: str(table.get(key, "")) for key in ("title", "question", "source")}
+
+
+def files_of(path: Path) -> list[Path]:
+    """The sweep file at `path` and all that it extends. Raises SweepError if one cannot be read."""
+    problems: list[str] = []
+    sources = chain(path, problems)
+    _stop_at(problems)
+    return [source.path for source in sources]
+
+
+def name_of(path: Path) -> str:
+    """A sweep's name: its place under the nearest folder called `sweeps`, else the file's name, without `.toml`."""
+    *folders, stem = path.resolve().with_suffix("").parts
+    below = folders[len(folders) - folders[::-1].index("sweeps") :] if "sweeps" in folders else []
+    return "/".join([*below, stem])
+
+
+def chain(path: Path, problems: list[str]) -> list[Source]:
+    """The file at `path` and what it extends, nearest first, as far as they can be read; the rest is a problem."""
+    sources: list[Source] = []
+    seen: list[Path] = []
+    place, name = Place(problems, str(path)), path.name
+    while True:
+        if path.resolve() in seen:
+            place.refuse("extends itself: " + " -> ".join([*(source.name for source in sources), name]))
+            return sources
+        seen.append(path.resolve())
+        source = _read(path, name, place)
+        if source is None:
+            return sources
+        sources.append(source)
+        name = source.table.get("extends", "")
+        if not isinstance(name, str) or (not name and "extends" in source.table):
+            source.place.key("extends").refuse("must be the path of a file, relative to this one", name)
+            return sources
+        if not name:
+            return sources
+        path, place = path.parent / name, source.place.key("extends")
+
+
+def _read(path: Path, name: str, place: Place) -> Source | None:
+    """The file at `path`; None after telling `place`, which asked for it, why not."""
+    where = "" if place.file == str(path) else f"{path}: "
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except FileNotFoundError:
+        siblings = (each.name for each in path.parent.glob("*.toml")) if path.parent.is_dir() else ()
+        place.refuse(f"{where}no such file{nearest(path.name, siblings)}")
+    except IsADirectoryError:
+        place.refuse(f"{where}is a directory, not a sweep file")
+    except OSError as error:
+        place.refuse(f"{where}cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        place.refuse(f"{where}is not UTF-8 (byte {error.start})")
+    except tomllib.TOMLDecodeError as error:
+        message = str(error).replace("at end of document", f"at line {text.count(chr(10)) + 1}, the end of the file")
+        place.refuse(f"{where}is no valid TOML: {message}")
+    else:
+        if text.strip():
+            return Source(Place(place.problems, str(path)), path, name, text, table)
+        place.refuse(f"{where}is empty")
+    return None
+
+
+def _stop_at(problems: Sequence[str]) -> None:
+    """Raise SweepError with the problems, each once, if there are any."""
+    each = list(dict.fromkeys(problems))
+    if len(each) > MOST_PROBLEMS:
+        each = [*each[:MOST_PROBLEMS], f"and {len(each) - MOST_PROBLEMS:,} more"]
+    if each:
+        raise SweepError(each)

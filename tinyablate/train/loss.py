@@ -1,0 +1,15 @@
+"""The training loss: cross-entropy with soft targets, one value per image."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-sum_k targets * log softmax(logits) for each image: [n] from logits and targets [n, K].
+
+    Computed in float32 at least, whatever autocast made of the logits. Not averaged: the caller divides the sum by the
+    batch, so that micro-batches add up to the batch's own gradient.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return -(targets * functional.log_softmax(logits, dim=-1)).sum(dim=-1)

@@ -1,0 +1,92 @@
+"""What a job computes with: set up from the job, taken up from checkpoints, saved to them. It computes nothing."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinyablate.job import Environment, Job, TrialTask
+from tinyablate.recipe import Ema, Evaluate, Recipe
+from tinyablate.train import checkpoint
+from tinyablate.train import device as devices
+from tinyablate.train.batches import Inputs, Split, TrainBatches, channel_statistics, load_images
+from tinyablate.train.checkpoint import Checkpoint
+from tinyablate.train.learner import Learner
+from tinyablate.train.model.build import Built, build_model
+from tinyablate.train.observer import Observer
+
+
+@dataclass(frozen=True)
+class Work:
+    """One learner, its observers, and what they see."""
+
+    recipe: Recipe
+    """The trials' common one; what differs between them is the observers' business."""
+    batches: TrainBatches
+    val: Split
+    inputs: Inputs
+    learner: Learner
+    observers: list[Observer]
+    """One per trial that has not diverged."""
+    built: Built
+    environment: Environment
+    alone: bool
+    """Whether times are one trial's own."""
+    reads_losses: bool
+    """Whether every loss is read at once. On a GPU that would make the host wait; there it is read once an epoch."""
+
+
+def prepare(job: Job) -> Work:
+    """Set up `job` at its beginning. Raises RecipeError, WeightsError, DataError; FileNotFoundError for a directory."""
+    recipe, seed = _common(job.tasks)
+    for task in job.tasks:
+        if not task.directory.is_dir():
+            raise FileNotFoundError(f"{task.directory}: the attempt's directory is gone")
+    device = devices.settle(job.device)
+    data = load_images(job.data, device)
+    built = build_model(
+        recipe.model, image_size=recipe.data.image_size, classes=data.classes, seed=seed, weights=job.weights
+    )
+    inputs = Inputs(built.image_size, *channel_statistics(recipe.data.normalize, (built.mean, built.std)), device)
+    batches = TrainBatches(recipe, data.train, inputs, classes=data.classes, seed=seed)
+    learner = Learner(recipe, built, seed=seed, device=device, steps=batches.steps, micro_batch=job.micro_batch)
+    return Work(
+        recipe=recipe,
+        batches=batches,
+        val=data.val,
+        inputs=inputs,
+        learner=learner,
+        observers=[Observer(task, learner) for task in job.tasks],
+        built=built,
+        environment=devices.environment(device, data.digest),
+        alone=len(job.tasks) == 1,
+        reads_losses=device.type == "cpu",
+    )
+
+
+def _common(tasks: Sequence[TrialTask]) -> tuple[Recipe, int]:
+    """The recipe, less what observers do, and the seed of all tasks. Raises ValueError where there are several."""
+    common, *others = ((dataclasses.replace(task.recipe, ema=Ema(), evaluate=Evaluate()), task.seed) for task in tasks)
+    if any(other != common for other in others):
+        raise ValueError("the trials of a job differ in more than what observers do")
+    return common
+
+
+def resume(job: Job, work: Work) -> int:
+    """Take up what earlier attempts left of all trials, if anything; returns the number of epochs done."""
+    found = checkpoint.newest_common(job.tasks, job.core)
+    if found is None:
+        return 0
+    work.learner.restore(found[0].learner)
+    for observer, saved in zip(work.observers, found, strict=True):
+        observer.restore(saved.observer, saved.results)
+    return found[0].epoch
+
+
+def save(job: Job, work: Work, epoch: int) -> None:
+    """Every trial's checkpoint of `epoch`. Older ones go when all have it, so that a kill leaves a common epoch."""
+    learner = work.learner.state()
+    for observer in work.observers:
+        key, state, results = observer.task.key, observer.state(), observer.results
+        checkpoint.save(observer.task.directory, Checkpoint(job.core, key, epoch, learner, state, results))
+    for observer in work.observers:
+        checkpoint.prune(observer.task.directory, epoch)

@@ -67,7 +67,10 @@ class Cli:
     def __call__(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and check its exit code."""
         process = self.start(*words, **environment)
-        out, err = process.communicate(timeout=240)
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
         assert process.returncode == code, f"exit {process.returncode}\nstdout:\n{out}\nstderr:\n{err}"
         assert "Traceback" not in err or code == 1, err
         return subprocess.CompletedProcess(words, process.returncode, out, err)
@@ -103,19 +106,17 @@ def shapes(shared: Path) -> Path:
     return shared / "data"
 
 
-@pytest.fixture
-def make_cli(tmp_path: Path, shapes: Path, shared: Path) -> Callable[[str], Cli]:
-    """A command line in a folder of that name."""
+@pytest.fixture(scope="session")
+def new_cli(tmp_path_factory: pytest.TempPathFactory, shapes: Path, shared: Path) -> Callable[[str], Cli]:
+    """A command line in a new folder of about that name."""
 
     def make(name: str) -> Cli:
-        folder = tmp_path / name
-        folder.mkdir()
-        return Cli(folder, shapes, shared / "cache")
+        return Cli(tmp_path_factory.mktemp(name), shapes, shared / "cache")
 
     return make
 
 
 @pytest.fixture
-def cli(make_cli: Callable[[str], Cli]) -> Cli:
+def cli(new_cli: Callable[[str], Cli]) -> Cli:
     """The command line in an empty folder."""
-    return make_cli("work")
+    return new_cli("work")

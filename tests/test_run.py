@@ -145,7 +145,7 @@ def test_sigterm_is_a_clean_stop_too(cli: Cli) -> None:
     assert set(states(cli)) == {"pending"}
 
 
-def test_a_killed_driver_loses_nothing(cli: Cli, make_cli: Callable[[str], Cli]) -> None:
+def test_a_killed_driver_loses_nothing(cli: Cli, new_cli: Callable[[str], Cli]) -> None:
     """SIGKILL in the middle, run again: one result per trial, the table of an unbroken run, no leftovers."""
     text = TINY.replace("schedule.epochs = 2", "schedule.epochs = 6")
     cli.write(text)
@@ -162,7 +162,7 @@ def test_a_killed_driver_loses_nothing(cli: Cli, make_cli: Callable[[str], Cli])
     assert states(cli) == {"complete": 9}
     accepted = "SELECT count(*) AS n, count(DISTINCT trial_id) AS t FROM attempts WHERE state = 'complete'"
     assert cli.sql(accepted) == [{"n": 9, "t": 9}]
-    other = make_cli("unbroken")
+    other = new_cli("unbroken")
     other.write(text)
     assert other("run", "tiny", "--launcher", "inline", "--format", "csv", **NOOP).stdout == done.stdout
 

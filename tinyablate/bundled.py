@@ -56,6 +56,8 @@ def copy(name: str, dest: Path) -> list[Path]:
     bundled = _names_in(sweeps_folder())
     if name not in bundled:
         raise SweepError([f"{name}: no bundled sweep{nearest(name, bundled)}; valid: {listed(bundled)}"])
+    if dest.exists() and not dest.is_dir():
+        raise SweepError([f"{dest}: is not a folder; sweeps are copied into one"])
     sources = files_of(sweeps_folder() / f"{name}.toml")
     targets = [dest / source.resolve().relative_to(sweeps_folder().resolve()) for source in sources]
     pairs = [(source, target) for source, target in zip(sources, targets, strict=True) if not _same(source, target)]

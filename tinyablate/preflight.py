@@ -1,5 +1,6 @@
 """What must hold before anything is trained: models exist and fit, data is prepared, weights are here."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def prepare_data(name: str, source: Path | None) -> Path:
     from rich.progress import Progress
 
     home = default_home()
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         tasks: dict[str, int] = {}
 
         def progress(what: str, done: int, total: int) -> None:
@@ -99,5 +100,5 @@ def find_weights(sweep: Sweep, weights_dir: Path | None) -> dict[str, Path]:
     for cell in sweep.cells:
         model = cell.recipe.model
         if model.pretrained and model.name not in found:
-            found[model.name] = locate(model.name, facts[_request(cell)], weights_dir)
+            found[model.name] = locate(model.name, facts[_request(cell)], weights_dir).absolute()
     return found

@@ -1,4 +1,4 @@
-"""Brings data sets onto this machine: generates, downloads or unpacks them and has them packed; it trains nothing.
+"""Brings data sets onto this machine: generates or downloads them and has them packed; it trains nothing.
 
 Inside the data home, NAME/ is a prepared data set, downloads/ holds archives and what there is of unfinished ones, and
 hidden names (.NAME.lock, .NAME.partial-PID) belong to a preparation that is under way.
@@ -8,11 +8,8 @@ import functools
 import hashlib
 import http.client
 import os
-import struct
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +21,7 @@ from tinyablate.train.data.tiny_imagenet import MOST_SHOWN, LayoutError
 
 Progress = Callable[[str, int, int], None]
 """Gets stage, units done, units in all. Stages: wait (0, 0: another process prepares the same data set), download
-(bytes; 0 in all if the server does not say), unpack (files), generate (images), decode (images)."""
+(bytes; 0 in all if the server does not say), generate (images), decode (images)."""
 
 TIMEOUT = 30
 """Seconds without a byte after which a download counts as broken."""
@@ -131,60 +128,30 @@ def _with_full_list(error: LayoutError, path: Path) -> DataError:
 
 
 def _source(data: DataSet, home: Path, source: Path | None, target: Path, report: Progress) -> Path:
-    """A folder in the `tiny-imagenet-200` layout: `source` itself, or made in `target`."""
+    """A folder or archive in the `tiny-imagenet-200` layout: `source`, a download, or generated in `target`."""
     if data.generated:
         with packed.room_for((data.train + data.val) * BLOCK, home):
             shapes.write(target, data, functools.partial(report, "generate"))
         return target
     if source is None:
-        source = download(data, home, report)
-    if source.is_dir():
-        return source
-    unpack(source, data, target, report)
-    return target
+        return download(data, home, report)
+    if not source.is_dir():
+        _check_md5(source, data)
+    return source
 
 
-def unpack(archive: Path, data: DataSet, target: Path, report: Progress) -> None:
-    """Unpacks a ZIP of the `tiny-imagenet-200` layout into the new folder `target`, but for the unlabelled test images.
-
-    An archive of the official size must have the official md5; any other is judged by what it holds. Raises DataError
-    when it is absent, altered or damaged, when it would write outside `target`, or when there is no room.
-    """
+def _check_md5(archive: Path, data: DataSet) -> None:
+    """An archive of the official size must be the official one; others are judged by what they hold."""
     try:
-        size = archive.stat().st_size
-        official = size == data.bytes
-        if official and (md5 := _md5(archive)) != data.md5:
+        if archive.stat().st_size == data.bytes and (md5 := _md5(archive)) != data.md5:
             raise DataError(f"{archive}: damaged or altered: its md5 is {md5}, that of {data.url} is {data.md5}")
     except OSError as error:
         raise DataError(f"{archive}: cannot be read: {error.strerror}") from error
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = _members(file, archive)
-            blocks = sum(member.file_size // BLOCK + 1 for member in members)
-            with packed.room_for(blocks * BLOCK, target.parent):
-                for done, member in enumerate(members, 1):
-                    file.extract(member, target)
-                    report("unpack", done, len(members))
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError) as error:
-        hint = "" if official else f"; it has {size:,} bytes, the official archive {data.bytes:,}"
-        raise DataError(f"{archive}: no ZIP archive, or a damaged one: {error}{hint}") from error
 
 
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """The files worth unpacking. Raises DataError for one that would land elsewhere."""
-    members = []
-    for member in archive.infolist():
-        place = PurePosixPath(member.filename)
-        if place.is_absolute() or ".." in place.parts:
-            raise DataError(f"{path}: refused: '{member.filename}' would be unpacked outside its folder")
-        if not member.is_dir() and "test" not in place.parts[:2] and place.parts[0] != "__MACOSX":
-            members.append(member)
-    return members
 
 
 def download(data: DataSet, home: Path, report: Progress) -> Path:
@@ -198,8 +165,9 @@ def download(data: DataSet, home: Path, report: Progress) -> Path:
     name = PurePosixPath(data.url).name
     folder = home / "downloads"
     fetch = _Resuming(folder / f"{name}.part", data, report)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with packed.room_for(data.bytes, home):
+        with packed.room_for(data.bytes, folder):
             path = pooch.retrieve(data.url, f"md5:{data.md5}", name, folder, downloader=fetch)
     except ValueError as error:  # pooch has deleted what it got
         raise DataError(f"{data.url}: {error}") from error

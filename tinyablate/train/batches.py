@@ -132,7 +132,7 @@ class TrainBatches:
         """The images `image_ids` [n] as this step of this epoch (counted from 0) shows them."""
         seed, recipe = self._seed, self._recipe
         mixing = mix.draw(recipe.mix, self._inputs.size, seed=seed, epoch=epoch, step=step)
-        images = self._inputs(self._flipped(image_ids, epoch))
+        images = self._flipped(self._inputs(self._split.take(image_ids)), image_ids, epoch)
         if recipe.augment.erase_order == "before-mix":
             images = mix.mix_images(self._erased(images, image_ids, epoch), mixing)
         else:
@@ -140,10 +140,10 @@ class TrainBatches:
         labels = self._split.labels[torch.from_numpy(image_ids).to(images.device)]
         return Batch(images, mix.soft_targets(labels, self._classes, recipe.loss.smoothing, mixing))
 
-    def _flipped(self, image_ids: randomness.Ids, epoch: int) -> Tensor:
+    def _flipped(self, images: Tensor, image_ids: randomness.Ids, epoch: int) -> Tensor:
         key = randomness.stream_key(self._seed, "hflip", epoch)
         chosen = randomness.image_uniform(key, image_ids) < self._recipe.augment.hflip
-        return geometry.flip(self._split.take(image_ids), chosen)
+        return geometry.flip(images, chosen)
 
     def _erased(self, images: Tensor, image_ids: randomness.Ids, epoch: int) -> Tensor:
         augment, seed = self._recipe.augment, self._seed

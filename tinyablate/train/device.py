@@ -14,8 +14,8 @@ import torch
 
 from tinyablate.job import Environment
 
-_MALLOC = {-3: 1 << 30, -1: 2**31 - 1, -2: 1 << 26}
-"""Of <malloc.h>: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD in bytes, the greatest that glibc takes being an int."""
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2
+"""Parameters of glibc's `mallopt`, from <malloc.h>."""
 
 _FORMATS = {torch.channels_last: "channels_last", torch.contiguous_format: "contiguous"}
 
@@ -42,9 +42,12 @@ def _keep_freed_memory() -> None:
     instead of 2,600 at 32 px. A C library without `mallopt` is left as it is.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, value in _MALLOC.items():
-            mallopt(parameter, value)
+    if mallopt is None:
+        return
+    if not mallopt(_MMAP_THRESHOLD, 1 << 30):
+        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the most that older versions take
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_TOP_PAD, 1 << 26)
 
 
 def memory_format(device_type: str) -> torch.memory_format:

@@ -66,10 +66,10 @@ def test_weights_of_every_output_pixel_sum_to_one() -> None:
 
 def test_flip_mirrors_the_chosen_images_only() -> None:
     """Chosen images run right to left, the others are untouched."""
-    images = pictures(5, 8, 8)
+    images = pictures(5, 8, 8).transpose(0, 3, 1, 2)
     chosen = np.array([True, False, True, False, False])
     flipped = geometry.flip(torch.from_numpy(images.copy()), chosen).numpy()
-    assert np.array_equal(flipped[chosen], images[chosen][:, :, ::-1])
+    assert np.array_equal(flipped[chosen], images[chosen][:, :, :, ::-1])
     assert np.array_equal(flipped[~chosen], images[~chosen])
 
 

@@ -120,6 +120,14 @@ def test_removing_one_technique_leaves_the_others_draws() -> None:
         assert ours == (alone if ours.box is None else cut)
 
 
+def test_the_two_techniques_do_not_share_their_draws() -> None:
+    """Lambdas of Mixup and CutMix at the same steps are uncorrelated, within 4 standard errors of 1,000 draws."""
+    mixup, cutmix = (
+        [mixing.lam for mixing in draws(recipe, steps=1000)] for recipe in (Mix(mixup_alpha=1.0), Mix(cutmix_alpha=1.0))
+    )
+    assert abs(np.corrcoef(mixup, cutmix)[0, 1]) < 4 / 1000**0.5
+
+
 def test_draws_differ_between_steps_epochs_and_seeds() -> None:
     """No two of the keys share a draw."""
     drawn = {

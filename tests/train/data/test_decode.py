@@ -12,6 +12,7 @@ from PIL import Image
 from tinyablate.datasets import DataSet
 from tinyablate.errors import WorkError
 from tinyablate.train.data.decode import Batch, decode, decode_all, pixels
+from tinyablate.train.data.source import Folder
 from tinyablate.train.data.tiny_imagenet import scan
 
 RAMP = np.linspace(0, 255, 64).astype(np.uint8) * np.ones((64, 1), np.uint8)
@@ -51,7 +52,7 @@ GRAY_MODES: dict[str, Callable[[], bytes]] = {
 def test_colour_modes_become_rgb(mode: str) -> None:
     """CMYK is converted, transparency dropped."""
     result = pixels(MODES[mode](), 64)
-    assert (result.dtype, result.shape) == (np.uint8, (64, 64, 3))
+    assert (result.dtype.name, result.shape) == ("uint8", (64, 64, 3))
     assert np.abs(result.astype(int) - COLOUR).max() <= 12
 
 
@@ -98,7 +99,7 @@ def test_damage_is_named_and_the_rest_decoded(content: bytes, reason: str, tmp_p
     (tmp_path / "bad.JPEG").write_bytes(content)
     target = tmp_path / "rows"
     target.write_bytes(bytes(3 * 64 * 64 * 3))
-    decoded = decode(Batch(tmp_path, ("bad.JPEG", "absent.JPEG", "good.JPEG"), 64, target, 0))
+    decoded = decode(Folder(tmp_path), Batch(("bad.JPEG", "absent.JPEG", "good.JPEG"), 64, target, 0))
     rows = np.fromfile(target, np.uint8).reshape(3, 64, 64, 3)
     assert len(decoded.problems) == 2
     assert decoded.problems[0].startswith("bad.JPEG: ")
@@ -112,20 +113,20 @@ def batches_of(pristine: Path, small: DataSet, target: Path, size: int) -> list[
     """The training images in batches of `size`."""
     paths = tuple(path for path, _ in scan(pristine, small).train)
     target.write_bytes(bytes(len(paths) * 64 * 64 * 3))
-    return [Batch(pristine, paths[k : k + size], 64, target, k) for k in range(0, len(paths), size)]
+    return [Batch(paths[k : k + size], 64, target, k) for k in range(0, len(paths), size)]
 
 
 def test_processes_change_nothing(pristine: Path, small: DataSet, tmp_path: Path) -> None:
     """Two processes give the rows and digests that one gives."""
-    one = list(decode_all(batches_of(pristine, small, tmp_path / "one", 7), 1))
-    two = list(decode_all(batches_of(pristine, small, tmp_path / "two", 7), 2))
+    one = list(decode_all(Folder(pristine), batches_of(pristine, small, tmp_path / "one", 7), 1))
+    two = list(decode_all(Folder(pristine), batches_of(pristine, small, tmp_path / "two", 7), 2))
     assert one == two
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_killed_process_is_an_error(pristine: Path, small: DataSet, tmp_path: Path) -> None:
     """A worker that the kernel kills ends the preparation instead of hanging it."""
-    work = decode_all(batches_of(pristine, small, tmp_path / "rows", 1) * 20, 2)
+    work = decode_all(Folder(pristine), batches_of(pristine, small, tmp_path / "rows", 1) * 20, 2)
     next(work)
     for process in multiprocessing.active_children():
         process.kill()

@@ -12,7 +12,10 @@ from tinyablate.datasets import DataSet
 from tinyablate.errors import DataError
 from tinyablate.train.data.tiny_imagenet import LayoutError, scan
 
-DISC, SQUARE, BARS = "n90000001", "n90000002", "n90000010"
+DISC, SQUARE, RING, BARS = "n90000001", "n90000002", "n90000006", "n90000010"
+
+Action = Callable[[Path], None]
+"""Damages a copy of the layout."""
 
 
 def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -65,93 +68,97 @@ def test_what_is_optional_may_be_absent_and_desktop_files_present(layout: Path, 
 
 def test_a_folder_without_wnids_is_refused(tmp_path: Path, small: DataSet) -> None:
     """A wrong folder is one clear error, not a thousand missing files."""
-    with pytest.raises(DataError, match=r"no wnids\.txt here nor in 'shapes'"):
+    with pytest.raises(DataError, match=r"no wnids\.txt here nor in 'shapes': this is not 'shapes'"):
         scan(tmp_path, small)
 
 
-def annotation(place: int, line: str) -> Callable[[Path], None]:
+def remove(path: str) -> Action:
+    """Remove a file or folder."""
+    return lambda root: shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
+
+
+def add(path: str, content: bytes = b"x") -> Action:
+    """Write a file."""
+
+    def act(root: Path) -> None:
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(content)
+
+    return act
+
+
+def add_wnid(line: str) -> Action:
+    """Append a line to wnids.txt."""
+    return lambda root: edit(root / "wnids.txt", lambda lines: [*lines, line])
+
+
+def annotation(place: int, line: str) -> Action:
     """Replace one line of val_annotations.txt."""
     return lambda root: edit(root / "val/val_annotations.txt", lambda old: [*old[:place], line, *old[place + 1 :]])
 
 
-DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+DAMAGE: dict[str, tuple[list[Action], list[str]]] = {
     "train image missing": (
-        lambda root: (root / f"train/{DISC}/images/{DISC}_11.JPEG").unlink(),
+        [remove(f"train/{DISC}/images/{DISC}_11.JPEG")],
         [f"train/{DISC}/images/{DISC}_11.JPEG: missing"],
     ),
     "train image too many": (
-        lambda root: (root / f"train/{SQUARE}/images/{SQUARE}_12.JPEG").write_bytes(b"x"),
+        [add(f"train/{SQUARE}/images/{SQUARE}_12.JPEG")],
         [f"train/{SQUARE}/images/{SQUARE}_12.JPEG: does not belong there"],
     ),
-    "val image too many": (
-        lambda root: (root / "val/images/val_50.JPEG").write_bytes(b"x"),
-        ["val/images/val_50.JPEG: does not belong there"],
-    ),
-    "wnid without a folder": (lambda root: shutil.rmtree(root / f"train/{BARS}"), [f"train/{BARS}: missing"]),
-    "folder that is no wnid": (
-        lambda root: (root / "train/n12345678").mkdir(),
-        ["train/n12345678: does not belong there"],
-    ),
-    "folder without images": (
-        lambda root: shutil.rmtree(root / "train/n90000003/images"),
-        ["train/n90000003/images: missing"],
-    ),
+    "val image too many": ([add("val/images/val_50.JPEG")], ["val/images/val_50.JPEG: does not belong there"]),
+    "wnid without a folder": ([remove(f"train/{BARS}")], [f"train/{BARS}: missing"]),
+    "folder that is no wnid": ([add("train/n12345678/x")], ["train/n12345678: does not belong there"]),
+    "folder without images": ([remove(f"train/{RING}/images")], [f"train/{RING}/images: missing"]),
     "line of five columns": (
-        annotation(2, "val_2.JPEG\tn90000001\t0\t0\t9"),
-        ["val_annotations.txt:3: 5 columns where 6 belong, separated by tabs"],
+        [annotation(2, "val_2.JPEG\tn90000001\t0\t0\t9")],
+        ["val/val_annotations.txt:3: 5 columns where 6 belong, separated by tabs"],
     ),
     "line without tabs": (
-        annotation(3, "val_3.JPEG n90000001 0 0 9 9"),
-        ["val_annotations.txt:4: 1 column where 6 belong, separated by tabs"],
+        [annotation(3, "val_3.JPEG n90000001 0 0 9 9")],
+        ["val/val_annotations.txt:4: 1 column where 6 belong, separated by tabs"],
     ),
     "line of an unknown wnid": (
-        annotation(4, "val_4.JPEG\tn00000007\t0\t0\t9\t9"),
-        ["val_annotations.txt:5: 'n00000007' is not in wnids.txt", "val_annotations.txt: no line for val_4.JPEG"],
+        [annotation(4, "val_4.JPEG\tn00000007\t0\t0\t9\t9")],
+        [
+            "val/val_annotations.txt:5: 'n00000007' is not in wnids.txt",
+            "val/val_annotations.txt: no line for val_4.JPEG",
+        ],
     ),
     "line for an absent file": (
-        annotation(5, "val_77.JPEG\tn90000001\t0\t0\t9\t9"),
-        ["val_annotations.txt:6: there is no file val/images/val_77.JPEG"],
+        [annotation(5, "val_77.JPEG\tn90000001\t0\t0\t9\t9")],
+        ["val/val_annotations.txt:6: there is no file val/images/val_77.JPEG"],
     ),
     "line for the second time": (
-        annotation(6, "val_0.JPEG\tn90000001\t0\t0\t9\t9"),
-        ["val_annotations.txt:7: val_0.JPEG for the second time"],
+        [annotation(6, "val_0.JPEG\tn90000001\t0\t0\t9\t9")],
+        ["val/val_annotations.txt:7: val_0.JPEG for the second time"],
     ),
-    "wnid for the second time": (
-        lambda root: edit(root / "wnids.txt", lambda lines: [*lines, DISC]),
-        [f"wnids.txt:11: '{DISC}' for the second time"],
-    ),
-    "wnid that is none": (
-        lambda root: edit(root / "wnids.txt", lambda lines: [*lines, "../val"]),
-        ["wnids.txt:11: '../val' is no WordNet id"],
-    ),
-    "a wnid too many": (
-        lambda root: edit(root / "wnids.txt", lambda lines: [*lines, "n87654321"]),
-        ["wnids.txt: 11 ids, 'shapes' has 10"],
-    ),
+    "wnid for the second time": ([add_wnid(DISC)], [f"wnids.txt:11: '{DISC}' for the second time"]),
+    "wnid that is none": ([add_wnid("../val")], ["wnids.txt:11: '../val' is no WordNet id"]),
+    "a wnid too many": ([add_wnid("n87654321")], ["wnids.txt: 11 ids, 'shapes' has 10"]),
     "re-foldered val": (
-        lambda root: [(root / "val" / DISC).mkdir(), shutil.rmtree(root / "val/images")],
+        [add(f"val/{DISC}/val_0.JPEG"), remove("val/images")],
         ["val/images: missing", f"val/{DISC}: does not belong there"],
     ),
-    "no annotations": (lambda root: (root / "val/val_annotations.txt").unlink(), ["val/val_annotations.txt: missing"]),
+    "empty val": ([remove("val/images"), lambda root: (root / "val/images").mkdir()], ["val/images: empty"]),
+    "no annotations": ([remove("val/val_annotations.txt")], ["val/val_annotations.txt: missing"]),
     "binary annotations": (
-        lambda root: (root / "val/val_annotations.txt").write_bytes(b"\xff\xfe\x00"),
-        ["val_annotations.txt: cannot be read"],
+        [add("val/val_annotations.txt", b"\xff\xfe\x00")],
+        ["val/val_annotations.txt: cannot be read"],
     ),
-    "no train": (lambda root: shutil.rmtree(root / "train"), ["train: cannot be read: No such file or directory"]),
-    "no val": (lambda root: shutil.rmtree(root / "val"), ["val: cannot be read: No such file or directory"]),
-    "train is a file": (
-        lambda root: [shutil.rmtree(root / "train"), (root / "train").write_text("")],
-        ["train: cannot be read: Not a directory"],
-    ),
+    "no train": ([remove("train")], ["train: cannot be read: No such file or directory"]),
+    "no val": ([remove("val")], ["val: cannot be read: No such file or directory"]),
+    "train is a file": ([remove("train"), add("train")], ["train: cannot be read: Not a directory"]),
 }
-TOGETHER = [case for case in DAMAGE if not case.startswith(("no ", "re-", "binary", "train is"))]
+TOGETHER = [case for case in DAMAGE if not case.startswith(("no ", "re-", "empty", "binary", "train is"))]
 
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_each_problem_is_named(case: str, layout: Path, small: DataSet) -> None:
     """Whatever is missing, superfluous or malformed is a line of its own."""
-    damage, expected = DAMAGE[case]
-    damage(layout)
+    actions, expected = DAMAGE[case]
+    for act in actions:
+        act(layout)
     with pytest.raises(LayoutError) as caught:
         scan(layout, small)
     for line in expected:
@@ -161,7 +168,8 @@ def test_each_problem_is_named(case: str, layout: Path, small: DataSet) -> None:
 def test_all_problems_are_named_at_once(layout: Path, small: DataSet) -> None:
     """One run shows everything that is wrong."""
     for case in TOGETHER:
-        DAMAGE[case][0](layout)
+        for act in DAMAGE[case][0]:
+            act(layout)
     with pytest.raises(LayoutError) as caught:
         scan(layout, small)
 
@@ -183,8 +191,8 @@ def test_wrong_counts_are_named(layout: Path, small: DataSet) -> None:
     with pytest.raises(LayoutError) as caught:
         scan(layout, small)
     assert set(caught.value.problems) == {
-        f"val_annotations.txt: 4 images of {old}, 'shapes' has 5",
-        f"val_annotations.txt: 6 images of {new}, 'shapes' has 5",
+        f"val/val_annotations.txt: 4 images of {old}, 'shapes' has 5",
+        f"val/val_annotations.txt: 6 images of {new}, 'shapes' has 5",
     }
 
 

@@ -17,10 +17,10 @@ _SUPPORT = 2.0
 
 
 def flip(images: Tensor, chosen: npt.NDArray[np.bool_]) -> Tensor:
-    """`images` [n, H, W, C] with the chosen ones [n] mirrored left to right, in place."""
+    """`images` [n, C, H, W] with the chosen ones [n] mirrored left to right, in place."""
     index = torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
     if len(index):
-        images[index] = images[index].flip(2)
+        images[index] = images[index].flip(3)
     return images
 
 

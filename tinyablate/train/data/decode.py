@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tinyablate.errors import WorkError
+from tinyablate.train.data.source import Source
 
 END_OF_IMAGE = b"\xff\xd9"
 START_OF_SCAN = b"\xff\xda"
@@ -30,9 +31,7 @@ IMAGES_PER_WORKER = 4000
 class Batch:
     """Images that one process decodes in one go."""
 
-    root: Path
     paths: tuple[str, ...]
-    """Relative to `root`."""
     size: int
     """Height and width that every image must have."""
     target: Path
@@ -51,18 +50,18 @@ class Decoded:
     """A line for each image that cannot be used; its row is left black."""
 
 
-def pixels(source: bytes, size: int) -> NDArray[np.uint8]:
-    """The image in the file `source` as RGB [size, size, 3], whatever its mode.
+def pixels(content: bytes, size: int) -> NDArray[np.uint8]:
+    """The image in a file's `content` as RGB [size, size, 3], whatever its mode.
 
     16-bit gray keeps its upper 8 bits, transparency is dropped. Raises ValueError or whatever PIL raises for damage.
     """
-    if not source:
+    if not content:
         raise ValueError("is empty")
-    with Image.open(io.BytesIO(source)) as image:
+    with Image.open(io.BytesIO(content)) as image:
         if image.size != (size, size):
             raise ValueError(f"is {image.width}x{image.height} pixels, {size}x{size} expected")
         image.load()
-        if image.format == "JPEG" and END_OF_IMAGE not in source[source.rfind(START_OF_SCAN) :]:
+        if image.format == "JPEG" and END_OF_IMAGE not in content[content.rfind(START_OF_SCAN) :]:
             raise ValueError("is truncated: it has no end-of-image marker")  # PIL does not look for it
         return np.asarray(_rgb(image))
 
@@ -77,19 +76,19 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def decode(batch: Batch) -> Decoded:
+def decode(source: Source, batch: Batch) -> Decoded:
     """Decodes a batch into its rows of the target file."""
     rows = np.zeros((len(batch.paths), batch.size, batch.size, 3), np.uint8)
     digests, problems = [], []
     with warnings.catch_warnings(action="ignore"):  # an image is fine or named; hints of PIL would drown the names
         for row, path in zip(rows, batch.paths, strict=True):
-            source = b""
+            content = b""
             try:
-                source = (batch.root / path).read_bytes()
-                row[:] = pixels(source, batch.size)
+                content = source.read(path)
+                row[:] = pixels(content, batch.size)
             except Exception as error:  # PIL raises a dozen types for damaged input
                 problems.append(f"{path}: {_reason(error)}")
-            digests.append(hashlib.sha256(source).hexdigest())
+            digests.append(hashlib.sha256(content).hexdigest())
     with batch.target.open("r+b", buffering=0) as file:
         file.seek(batch.first * rows[0].nbytes)
         file.write(rows.data)
@@ -104,19 +103,19 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def decode_all(batches: Sequence[Batch], workers: int) -> Iterator[Decoded]:
+def decode_all(source: Source, batches: Sequence[Batch], workers: int) -> Iterator[Decoded]:
     """Decodes the batches with `workers` processes (1: in this one); results come in the batches' order.
 
     Raises WorkError when a process dies.
     """
     if workers == 1:
-        yield from map(decode, batches)
+        yield from (decode(source, batch) for batch in batches)
         return
     # spawn: a fork of a process that runs threads (torch, rich) may hang, and would inherit the lock on the data home.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker, (source,))
     try:
         # Not pool.map: when a worker dies, it cancels futures that the pool's own thread is failing, and both trip.
-        for future in [pool.submit(decode, batch) for batch in batches]:
+        for future in [pool.submit(_decode_here, batch) for batch in batches]:
             yield future.result()
     except BrokenProcessPool as error:
         raise WorkError("a process that decoded images died; was it killed for want of memory?") from error
@@ -130,8 +129,18 @@ def default_workers(images: int) -> int:
     return max(1, min(cpus, images // IMAGES_PER_WORKER))
 
 
-def _prepare_worker() -> None:
+_source: Source
+"""What this worker process reads from; opened once when it starts."""
+
+
+def _decode_here(batch: Batch) -> Decoded:
+    return decode(_source, batch)
+
+
+def _prepare_worker(source: Source) -> None:
     """Ctrl-C is the parent's to handle; and a worker whose parent was killed would wait for work for ever."""
+    global _source
+    _source = source
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

@@ -26,7 +26,8 @@ import tinyablate
 from tinyablate.datasets import DataSet
 from tinyablate.errors import DataError
 from tinyablate.train.data import tiny_imagenet
-from tinyablate.train.data.decode import Batch, decode_all, default_workers
+from tinyablate.train.data.decode import Batch, Decoded, decode_all, default_workers
+from tinyablate.train.data.source import Source, open_source
 
 FORMAT = 1
 """Version of the files' form. A change that an older reader would misread raises it."""
@@ -162,7 +163,7 @@ def pack(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Packs the `tiny-imagenet-200` layout under `root` into HOME/NAME and returns that folder; at once if it is there.
+    """Packs the `tiny-imagenet-200` layout in `root` (folder or ZIP) into HOME/NAME and returns that; at once if done.
 
     `workers` is the number of decoding processes (default: one per 4,000 images, at most one per core). `progress` gets
     (images done, images in all). Raises DataError naming every problem of the layout or every damaged image, or how
@@ -236,11 +237,16 @@ def build(
     root: Path, data: DataSet, place: Path, workers: int | None, progress: Callable[[int, int], None] | None
 ) -> None:
     """Packs `root` inside the workplace `place` and moves the whole result to its final folder. Raises as `pack`."""
-    listing = tiny_imagenet.scan(root, data)
     folder = place / "packed"
     folder.mkdir()
-    with room_for((data.train + data.val) * data.size**2 * 3, place.parent):
-        digest = _write_arrays(listing, data, folder, workers, progress)
+    needed = (data.train + data.val) * data.size**2 * 3
+    with open_source(root, data) as source, room_for(needed, place.parent):
+        listing = tiny_imagenet.scan_source(source, data, str(root))
+        samples = {"train": listing.train, "val": listing.val}
+        decoded = _write_arrays(source, samples, data, folder, workers, progress)
+        if problems := [problem for batch in decoded for problem in batch.problems]:
+            raise tiny_imagenet.LayoutError(str(root), problems)
+        digest = _digest(listing.train + listing.val, [digest for batch in decoded for digest in batch.digests])
         _write_manifest(listing, data, folder, digest)
         for path in (*folder.iterdir(), folder):
             _sync(path)
@@ -248,41 +254,42 @@ def build(
 
 
 def _write_arrays(
-    listing: tiny_imagenet.Listing,
+    source: Source,
+    samples: dict[str, tuple[tiny_imagenet.Sample, ...]],
     data: DataSet,
     folder: Path,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
-) -> str:
-    """Writes images and labels of both splits; returns the digest of the sources. Raises LayoutError naming damage."""
-    samples = {"train": listing.train, "val": listing.val}
+) -> list[Decoded]:
+    """Writes labels and images of both splits; what came of each batch, in the samples' order."""
     batches: list[Batch] = []
     for split in SPLITS:
         np.save(folder / f"{split}.labels.npy", np.array([label for _, label in samples[split]], np.int64))
-        batches += _batches(listing.root, samples[split], data.size, folder / f"{split}.u8")
-    digests: list[str] = []
-    problems: list[str] = []
-    for decoded in decode_all(batches, workers or default_workers(data.train + data.val)):
-        digests += decoded.digests
-        problems += decoded.problems
+        batches += _batches([path for path, _ in samples[split]], data.size, folder / f"{split}.u8")
+    finished: list[Decoded] = []
+    done = 0
+    for decoded in decode_all(source, batches, workers or default_workers(data.train + data.val)):
+        finished.append(decoded)
+        done += len(decoded.digests)
         if progress is not None:
-            progress(len(digests), data.train + data.val)
-    if problems:
-        raise tiny_imagenet.LayoutError(str(listing.root), problems)
-    everything = listing.train + listing.val
-    lines = (f"{path}\t{label}\t{source}\n" for (path, label), source in zip(everything, digests, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+            progress(done, data.train + data.val)
+    return finished
 
 
-def _batches(root: Path, samples: Sequence[tiny_imagenet.Sample], size: int, target: Path) -> Iterator[Batch]:
+def _batches(paths: Sequence[str], size: int, target: Path) -> Iterator[Batch]:
     """The work on one split, whose file is made here in its full length: a full disk shows at once."""
     with target.open("wb") as file:
-        length = len(samples) * size * size * 3
+        length = len(paths) * size * size * 3
         if hasattr(os, "posix_fallocate"):  # macOS has none
             os.posix_fallocate(file.fileno(), 0, length)
         file.truncate(length)
-    for first in range(0, len(samples), BATCH):
-        yield Batch(root, tuple(path for path, _ in samples[first : first + BATCH]), size, target, first)
+    for first in range(0, len(paths), BATCH):
+        yield Batch(tuple(paths[first : first + BATCH]), size, target, first)
+
+
+def _digest(samples: Sequence[tiny_imagenet.Sample], sources: Sequence[str]) -> str:
+    lines = (f"{path}\t{label}\t{source}\n" for (path, label), source in zip(samples, sources, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _write_manifest(listing: tiny_imagenet.Listing, data: DataSet, folder: Path, digest: str) -> None:

@@ -6,7 +6,6 @@ val/images/val_<k>.JPEG              k = 0, 1, …, of all classes
 val/val_annotations.txt              val_0.JPEG<TAB>n03444034<TAB>0<TAB>32<TAB>44<TAB>62
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -15,9 +14,10 @@ from pathlib import Path
 
 from tinyablate.datasets import DataSet
 from tinyablate.errors import DataError
+from tinyablate.train.data.source import Source, open_source
 
 Sample = tuple[str, int]
-"""Path relative to the listing's root, with forward slashes, and class index."""
+"""Path relative to the folder of wnids.txt, with forward slashes, and class index."""
 
 DESKTOP_FILES = frozenset({"Thumbs.db", "desktop.ini"})
 """Left behind by file managers, like every name that starts with a dot; they do no harm."""
@@ -42,8 +42,6 @@ class LayoutError(DataError):
 class Listing:
     """Every image of a data set that was found whole; a sample's place in its tuple is its image id."""
 
-    root: Path
-    """The folder that holds wnids.txt."""
     wnids: tuple[str, ...]
     """Class index -> WordNet id, sorted."""
     train: tuple[Sample, ...]
@@ -53,26 +51,23 @@ class Listing:
 
 
 def scan(root: Path, data: DataSet) -> Listing:
-    """Lists the images of `data` under `root`: the folder itself or the one that contains it.
+    """Lists the images of `data` in `root`: its folder, the folder around that, or a ZIP archive of either.
 
     Raises LayoutError naming everything that is missing, superfluous, malformed or miscounted.
     """
-    root = find_root(root, data)
+    with open_source(root, data) as source:
+        return scan_source(source, data, str(root))
+
+
+def scan_source(source: Source, data: DataSet, subject: str) -> Listing:
+    """`scan` of what is open already; errors begin with `subject`."""
     problems: list[str] = []
-    wnids = _read_wnids(root / "wnids.txt", data, problems)
-    train = _scan_train(root, wnids, data, problems)
-    val = _scan_val(root, wnids, data, problems)
+    wnids = _read_wnids(source, data, problems)
+    train = _scan_train(source, wnids, data, problems)
+    val = _scan_val(source, wnids, data, problems)
     if problems:
-        raise LayoutError(str(root), problems)
-    return Listing(root, wnids, train, val)
-
-
-def find_root(root: Path, data: DataSet) -> Path:
-    """The folder with wnids.txt: `root` or `root`/`data.folder`. Raises DataError when there is none."""
-    for folder in (root, root / data.folder):
-        if (folder / "wnids.txt").is_file():
-            return folder
-    raise DataError(f"{root}: no wnids.txt here nor in '{data.folder}': not the folder of '{data.name}'")
+        raise LayoutError(subject, problems)
+    return Listing(wnids, train, val)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -85,12 +80,12 @@ def _shown(problems: Sequence[str]) -> Iterable[str]:
         yield f"  and {len(problems) - MOST_SHOWN} more"
 
 
-def _lines(path: Path, problems: list[str]) -> list[str]:
+def _lines(source: Source, path: str, problems: list[str]) -> list[str]:
     """The lines of a text file; a file that cannot be read is a problem and has no lines."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return source.read(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path.name}: cannot be read: {error}")
+        problems.append(f"{path}: cannot be read: {error}")
     return []
 
 
@@ -102,11 +97,11 @@ def _by_number(names: Collection[str]) -> list[str]:
 
 
 def _check_folder(
-    root: Path, label: str, expected: Collection[str], problems: list[str], optional: str = ""
+    source: Source, label: str, expected: Collection[str], problems: list[str], optional: str = ""
 ) -> set[str]:
     """What lies in the folder; names what is missing and what does not belong there."""
     try:
-        found = {name for name in os.listdir(root / label) if not name.startswith(".") and name not in DESKTOP_FILES}
+        found = {name for name in source.names(label) if not name.startswith(".") and name not in DESKTOP_FILES}
     except OSError as error:
         problems.append(f"{label}: cannot be read: {error.strerror}")
         return set()
@@ -118,9 +113,9 @@ def _check_folder(
     return found
 
 
-def _read_wnids(path: Path, data: DataSet, problems: list[str]) -> tuple[str, ...]:
+def _read_wnids(source: Source, data: DataSet, problems: list[str]) -> tuple[str, ...]:
     seen: set[str] = set()
-    for number, line in enumerate(_lines(path, problems), 1):
+    for number, line in enumerate(_lines(source, "wnids.txt", problems), 1):
         wnid = line.strip()
         if wnid in seen:
             problems.append(f"wnids.txt:{number}: '{wnid}' for the second time")
@@ -133,32 +128,32 @@ def _read_wnids(path: Path, data: DataSet, problems: list[str]) -> tuple[str, ..
     return tuple(sorted(seen))
 
 
-def _scan_train(root: Path, wnids: Sequence[str], data: DataSet, problems: list[str]) -> tuple[Sample, ...]:
-    folders = _check_folder(root, "train", wnids, problems)
+def _scan_train(source: Source, wnids: Sequence[str], data: DataSet, problems: list[str]) -> tuple[Sample, ...]:
+    folders = _check_folder(source, "train", wnids, problems)
     samples: list[Sample] = []
     for index, wnid in enumerate(wnids):
         label, expected = f"train/{wnid}/images", [f"{wnid}_{k}.JPEG" for k in range(data.train_per_class)]
         samples += ((f"{label}/{name}", index) for name in expected)
         if wnid in folders and "images" in _check_folder(
-            root, f"train/{wnid}", ["images"], problems, optional=f"{wnid}_boxes.txt"
+            source, f"train/{wnid}", ["images"], problems, optional=f"{wnid}_boxes.txt"
         ):
-            _check_folder(root, label, expected, problems)
+            _check_folder(source, label, expected, problems)
     return tuple(samples)
 
 
-def _scan_val(root: Path, wnids: Sequence[str], data: DataSet, problems: list[str]) -> tuple[Sample, ...]:
-    inside = _check_folder(root, "val", ["images", "val_annotations.txt"], problems)
+def _scan_val(source: Source, wnids: Sequence[str], data: DataSet, problems: list[str]) -> tuple[Sample, ...]:
+    inside = _check_folder(source, "val", ["images", "val_annotations.txt"], problems)
     expected = [f"val_{k}.JPEG" for k in range(data.val)]
-    found = _check_folder(root, "val/images", expected, problems) if "images" in inside else set()
+    found = _check_folder(source, "val/images", expected, problems) if "images" in inside else set()
     if "val_annotations.txt" not in inside:
         return ()
-    labels = _read_annotations(root, wnids, found, problems)
+    labels = _read_annotations(source, wnids, found, problems)
     problems += (
-        f"val_annotations.txt: no line for {name}" for name in expected if name in found and name not in labels
+        f"val/val_annotations.txt: no line for {name}" for name in expected if name in found and name not in labels
     )
     counts = Counter(labels.values())
     problems += (
-        f"val_annotations.txt: {_counted(counts[wnid], 'image')} of {wnid}, '{data.name}' has {data.val_per_class}"
+        f"val/val_annotations.txt: {_counted(counts[wnid], 'image')} of {wnid}, '{data.name}' has {data.val_per_class}"
         for wnid in wnids
         if found and counts[wnid] != data.val_per_class
     )
@@ -167,12 +162,12 @@ def _scan_val(root: Path, wnids: Sequence[str], data: DataSet, problems: list[st
 
 
 def _read_annotations(
-    root: Path, wnids: Collection[str], images: Collection[str], problems: list[str]
+    source: Source, wnids: Collection[str], images: Collection[str], problems: list[str]
 ) -> dict[str, str]:
     """File name -> wnid. A line that is wrong in any way is a problem and tells nothing."""
     labels: dict[str, str] = {}
     known = frozenset(wnids)
-    for number, line in enumerate(_lines(root / "val" / "val_annotations.txt", problems), 1):
+    for number, line in enumerate(_lines(source, "val/val_annotations.txt", problems), 1):
         name, *rest = line.split("\t")
         if not line.strip():
             continue
@@ -187,5 +182,5 @@ def _read_annotations(
         else:
             labels[name] = rest[0]
             continue
-        problems.append(f"val_annotations.txt:{number}: {problem}")
+        problems.append(f"val/val_annotations.txt:{number}: {problem}")
     return labels

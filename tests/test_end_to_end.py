@@ -1,0 +1,126 @@
+"""Sweep file to table with nothing replaced: real JPEGs, a real timm model, real Ray, real SQLite; bit for bit."""
+
+import json
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest import Cli
+
+SWEEP = """
+title = "Real training, small"
+metrics = ["val_top1", "val_loss"]
+select = "last"
+seeds = [0, 1]
+[baseline]
+data.name = "shapes"
+data.image_size = 32
+model.name = "test_resnet"
+model.pretrained = false
+augment.hflip = 0.5
+augment.erase_prob = 0.25
+mix.mixup_alpha = 0.2
+mix.cutmix_alpha = 1.0
+loss.smoothing = 0.1
+optimizer.lr = 1e-2
+schedule.epochs = 3
+schedule.warmup_epochs = 0.5
+batch.size = 100
+[[rows]]
+label = "Default"
+[[rows]]
+label = "SGD"
+set.optimizer.name = "sgd"
+[[rows]]
+label = "EMA"
+set.ema.decay = 0.98
+"""
+
+NUMBERS = (
+    "SELECT t.key, e.observer, e.epoch, e.lr, e.train_loss, e.val_loss, e.val_top1, e.val_top5, hex(c.bits) "
+    "FROM trials t JOIN epochs e ON e.attempt_id = t.accepted_attempt_id "
+    "JOIN correctness c ON c.attempt_id = e.attempt_id AND c.observer = e.observer AND c.epoch = e.epoch "
+    "ORDER BY 1, 2, 3"
+)
+
+
+def numbers(cli: Cli) -> list[tuple[object, ...]]:
+    """Every number of every accepted epoch, and the correctness bits."""
+    with sqlite3.connect(cli.folder / "results" / "ablations.db") as connection:
+        return connection.execute(NUMBERS).fetchall()
+
+
+@pytest.fixture(scope="module")
+def unbroken(new_cli: Callable[[str], Cli]) -> Cli:
+    """The sweep computed by Ray with two trials at a time, nothing disturbed."""
+    cli = new_cli("unbroken")
+    cli.write(SWEEP, "real")
+    cli("run", "real", "--slots", "2")
+    return cli
+
+
+def test_the_same_bits_however_computed(unbroken: Cli, new_cli: Callable[[str], Cli]) -> None:
+    """One at a time in one process, and two at a time with the driver killed in the middle: all numbers are equal."""
+    expected = numbers(unbroken)
+    assert len(expected) == 3 * 2 * 3
+    assert {len(row[-1]) for row in expected} == {2 * 1000 // 8}
+
+    lone = new_cli("lone")
+    lone.write(SWEEP, "real")
+    lone("run", "real", "--launcher", "inline")
+    assert numbers(lone) == expected
+
+    killed = new_cli("killed")
+    killed.write(SWEEP, "real")
+    process = killed.start("run", "real", "--slots", "2")
+    until = time.monotonic() + 90
+    while not any(killed.folder.glob("results/*.trials/*/1/epoch-*")):  # in the middle of a training
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    done = killed("run", "real", "--slots", "2", "--format", "csv")
+    assert numbers(killed) == expected
+    assert done.stdout == unbroken("table", "real", "--format", "csv").stdout
+    with sqlite3.connect(killed.folder / "results" / "ablations.db") as connection:
+        resumed = connection.execute(
+            "SELECT count(*) FROM attempts WHERE state = 'complete' AND from_epoch > 1"
+        ).fetchone()
+        accepted = connection.execute(
+            "SELECT count(*), count(DISTINCT trial_id) FROM attempts WHERE state = 'complete'"
+        )
+        assert accepted.fetchone() == (6, 6)
+    assert resumed[0] >= 1, "nothing was continued from a checkpoint"
+
+
+def test_it_learns(unbroken: Cli) -> None:
+    """Three epochs on `shapes` teach the model far more than chance (10 %), and the table says so."""
+    (default, *_) = unbroken.json("table", "real")["rows"]
+    top1 = next(cell for cell in default["cells"] if cell["metric"] == "val_top1")
+    assert top1["mean"] > 40
+    assert top1["n"] == 2
+
+
+def test_divergence_is_a_result(cli: Cli) -> None:
+    """A learning rate that blows up is the state diverged with its epoch, not a failure: run exits 0."""
+    text = SWEEP.replace(
+        'label = "SGD"\nset.optimizer.name = "sgd"', 'label = "SGD"\nset.optimizer.name = "sgd"\nset.optimizer.lr = 1e6'
+    )
+    cli.write(text, "real")
+    cli("run", "real", "--seeds", "0", "--launcher", "inline")
+    rows = cli.sql("SELECT state, diverged_epoch FROM results WHERE optimizer_name = 'sgd'")
+    assert rows == [{"state": "diverged", "diverged_epoch": 1}]
+    row = cli.json("table", "real", "--seeds", "0")["rows"][1]
+    assert row["cells"][0]["state"] == "diverged"
+    assert row["cells"][0]["mean"] is None
+
+
+@pytest.mark.parametrize("sweep", ["demo/ablation", "huynh2022/models"])
+def test_named_sweeps_run_with_smoke(cli: Cli, sweep: str) -> None:
+    """Each bundled sweep goes through the whole line on a CPU, and its table says SMOKE."""
+    done = cli("run", sweep, "--smoke", "--launcher", "inline", "--format", "json")
+    table = json.loads(done.stdout)
+    assert table["title"].startswith("SMOKE")
+    assert {cell["state"] for row in table["rows"] for cell in row["cells"]} == {"complete"}

@@ -231,6 +231,8 @@ def test_many_problems_are_all_listed_in_a_file(sources: Path, home: Path, tmp_p
     listed = Path(str(caught.value).rpartition(" in ")[2])
     assert len(listed.read_text().splitlines()) == 50
     assert "val/images/val_19.JPEG: is empty" in listed.read_text().splitlines()
+    prepare_set(official, home, sources / "shapes")
+    assert not listed.exists()
 
 
 # ---- download --------------------------------------------------------------------------------------------------------
@@ -381,7 +383,7 @@ def test_without_a_network_the_error_names_url_and_command(official: DataSet, ho
 
 def test_a_missing_page_is_one_error(online: DataSet, home: Path) -> None:
     """404 is told as such."""
-    with pytest.raises(DataError, match=r"gone\.zip: Not Found"):
+    with pytest.raises(DataError, match=r"gone\.zip: HTTP Error 404: "):
         prepare_set(dataclasses.replace(online, url=online.url.replace("set", "gone")), home)
 
 

@@ -1,7 +1,8 @@
 """Brings data sets onto this machine: generates or downloads them and has them packed; it trains nothing.
 
 Inside the data home, NAME/ is a prepared data set, downloads/ holds archives and what there is of unfinished ones, and
-hidden names (.NAME.lock, .NAME.partial-PID) belong to a preparation that is under way.
+hidden names (.NAME.lock, .NAME.partial-PID) belong to a preparation that is under way; NAME.problems.txt is the full
+list of what was wrong with a source.
 """
 
 import functools
@@ -72,13 +73,15 @@ def prepare_set(data: DataSet, home: Path, source: Path | None = None, progress:
     if data.generated and source is not None:
         raise DataError(f"data set '{data.name}' is generated: there is nothing to take from {source}")
     report = progress or _silent
+    full_list = home / f"{data.name}.problems.txt"
     try:
         with packed.workplace(home, data.name, waiting=lambda: report("wait", 0, 0)) as place:
             if not packed.is_ready(folder, data):
                 root = _source(data, home, source, place / "source", report)
                 packed.build(root, data, place, None, functools.partial(report, "decode"))
     except LayoutError as error:
-        raise _with_full_list(error, home / f"{data.name}.problems.txt") from error
+        raise _with_full_list(error, full_list) from error
+    full_list.unlink(missing_ok=True)
     return folder
 
 
@@ -217,7 +220,7 @@ class _Resuming:
     def _failure(self, url: str, error: Exception) -> DataError:
         if isinstance(error, urllib.error.HTTPError) and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             self.part.unlink()  # the server's file is shorter: only starting over can help
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         kept = f"\n  {self._size():,} bytes are kept in {self.part}: the same command continues there"
         return DataError(
             f"cannot download {url}: {reason}{kept if self._size() else ''}\n"

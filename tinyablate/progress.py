@@ -22,7 +22,7 @@ class Board:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self._live: Live | None = None
-        self._shown_at = 0.0
+        self._shown_at = self._ended_at = 0.0
         self._ended = 0
         self._total = dispatch.left
 
@@ -47,9 +47,15 @@ class Board:
             if now - self._shown_at >= REDRAW_SECONDS:
                 self._shown_at = now
                 self._live.update(self._panel(now), refresh=True)
-        elif now - self._shown_at >= (LINE_SECONDS if self._ended == self._ends() else 1.0):
+        else:
+            self._tick_line(now)
+
+    def _tick_line(self, now: float) -> None:
+        if self._ended != self._ends():
+            self._ended, self._ended_at = self._ends(), now
+        news = self._ended_at > self._shown_at and now - self._ended_at >= 0.5  # by then the next trial has started
+        if now - self._shown_at >= (1.0 if news else LINE_SECONDS):
             self._shown_at = now
-            self._ended = self._ends()
             self._line()
 
     def _ends(self) -> int:

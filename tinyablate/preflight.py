@@ -7,7 +7,6 @@ from pathlib import Path
 from tinyablate import datasets
 from tinyablate.errors import RecipeError, SweepError
 from tinyablate.model_facts import ModelFacts, Request, facts_for
-from tinyablate.prepare import default_home, prepare, require
 from tinyablate.run import datasets_of, say
 from tinyablate.sweep.schema import Cell, Sweep
 
@@ -52,7 +51,7 @@ def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int) -> str | N
         return None
     what = "batch statistics (BatchNorm)" if facts.batch_statistics else "dropout"
     return (
-        f"--micro-batch {micro_batch}: {cell.recipe.model.name} has {what}, so its gradient depends on the micro-batch; "
+        f"--micro-batch {micro_batch}: {cell.recipe.model.name} has {what}, so the gradient depends on it; "
         f"valid: {batch}, the whole batch (batch.size)"
     )
 
@@ -66,6 +65,8 @@ def _data_rules(cell: Cell) -> list[str]:
 
 def require_data(sweep: Sweep) -> Path:
     """The data home, with every data set of the sweep in it; generated ones are made now. Raises DataError."""
+    from tinyablate.prepare import default_home, require
+
     home = default_home()
     for name in datasets_of(sweep):
         if datasets.lookup(name).generated:
@@ -79,6 +80,8 @@ def prepare_data(name: str, source: Path | None) -> Path:
     from rich.console import Console
     from rich.progress import Progress
 
+    from tinyablate.prepare import default_home, prepare
+
     home = default_home()
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         tasks: dict[str, int] = {}
@@ -91,11 +94,10 @@ def prepare_data(name: str, source: Path | None) -> Path:
         return prepare(name, home, source, progress)
 
 
-def find_weights(sweep: Sweep, weights_dir: Path | None) -> dict[str, Path]:
+def find_weights(sweep: Sweep, facts: Mapping[Request, ModelFacts], weights_dir: Path | None) -> dict[str, Path]:
     """Model name -> file of its pretrained weights, for every cell that wants them; downloaded once if need be."""
     from tinyablate.weights import locate
 
-    facts = check_models(sweep)
     found: dict[str, Path] = {}
     for cell in sweep.cells:
         model = cell.recipe.model

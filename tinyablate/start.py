@@ -39,12 +39,12 @@ def start(
             say(f"{sweep.name}: nothing to do: {counts['done']} of {len(plan.trials)} trials are done{others}")
             print(table_text(sweep, store, format_))
             return 0
-        check_models(sweep, micro_batch)
+        facts = check_models(sweep, micro_batch)
         request = RunRequest(
             sweep=sweep,
             database=store.path,
             data_home=require_data(sweep),
-            weights=find_weights(sweep, weights_dir),
+            weights=find_weights(sweep, facts, weights_dir),
             device=device,
             slots=slots,
             trials_per_gpu=trials_per_gpu,

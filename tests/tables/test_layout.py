@@ -240,7 +240,7 @@ def test_provenance_is_told_once(row, sweep, done):
 def test_mixtures_are_named(row, sweep, done, change, words):
     """Whatever the results do not share is named, with how many trials of each."""
     first, second, third = done(*BASE)
-    other = dataclasses.replace(third, provenance=dataclasses.replace(third.provenance, **change))
+    other = third._replace(provenance=dataclasses.replace(third.provenance, **change))
     (note,) = notes(build(sweep([row(0, "Default")]), {(0, 0): [first, second, other]}), "MIXED")
     assert words in note
 
@@ -248,7 +248,7 @@ def test_mixtures_are_named(row, sweep, done, change, words):
 def test_equal_provenance_is_no_mixture(row, sweep, done):
     """Two records with the same content are one, though they are two objects."""
     first, *others = done(*BASE)
-    copied = dataclasses.replace(first, provenance=dataclasses.replace(first.provenance))
+    copied = first._replace(provenance=dataclasses.replace(first.provenance))
     assert not notes(build(sweep([row(0, "Default")]), {(0, 0): [copied, *others]}), "MIXED")
 
 

@@ -50,7 +50,7 @@ def outcomes_of(store: Store, keys: Sequence[str], columns: Sequence[str]) -> di
     with store.engine().connect() as connection:
         for start in range(0, len(keys), CHUNK):
             chunk = connection.execute(wanted.where(t.key.in_(keys[start : start + CHUNK])))
-            for key, state, core, owner, until, environment, epoch, *values in chunk:
+            for key, state, core, owner, until, environment, epoch, *values in chunk.fetchall():
                 live = state == "running" and store.lease_holds(owner, until)
                 found[key] = StoredOutcome(state, core, live, environment, epoch, tuple(values))
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tinyablate.sweep.metrics import Metric
 
@@ -23,8 +23,7 @@ class Provenance:
     data_digest: str
 
 
-@dataclass(frozen=True)
-class CellResult:
+class CellResult(NamedTuple):
     """What the store has for one seed of one cell."""
 
     seed: int

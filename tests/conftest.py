@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class Cli:
     folder: Path
     data: Path
     cache: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    temporary: Path
+    """TMPDIR: short, for Ray's sockets, and its own, so that other runs here are neither seen nor touched."""
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command and return it running, in a session of its own."""
@@ -61,8 +63,8 @@ class Cli:
         """The command's environment: only this test's data, cache and database."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TINYABLATE_")}
         path = os.pathsep.join([str(LEARNERS), str(Path(__file__).parents[1]), kept.get("PYTHONPATH", "")])
-        own = {"TINYABLATE_DATA": str(self.data), "TINYABLATE_CACHE": str(self.cache), "PYTHONPATH": path}
-        return {**kept, **own, **self.environment, **more}
+        own = {"TINYABLATE_DATA": str(self.data), "TINYABLATE_CACHE": str(self.cache), "TMPDIR": str(self.temporary)}
+        return {**kept, **own, "PYTHONPATH": path, **more}
 
     def __call__(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and check its exit code."""
@@ -99,19 +101,28 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shapes(shared: Path) -> Path:
+def temporary() -> Iterator[Path]:
+    """A temporary folder with a short path."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shapes(shared: Path, temporary: Path) -> Path:
     """The data home with `shapes` in it, generated and packed once."""
-    cli = Cli(shared, shared / "data", shared / "cache")
+    cli = Cli(shared, shared / "data", shared / "cache", temporary)
     cli("data", "prepare", "shapes")
     return shared / "data"
 
 
 @pytest.fixture(scope="session")
-def new_cli(tmp_path_factory: pytest.TempPathFactory, shapes: Path, shared: Path) -> Callable[[str], Cli]:
+def new_cli(
+    tmp_path_factory: pytest.TempPathFactory, shapes: Path, shared: Path, temporary: Path
+) -> Callable[[str], Cli]:
     """A command line in a new folder of about that name."""
 
     def make(name: str) -> Cli:
-        return Cli(tmp_path_factory.mktemp(name), shapes, shared / "cache")
+        return Cli(tmp_path_factory.mktemp(name), shapes, shared / "cache", temporary)
 
     return make
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,9 @@ SLOW = {"TINYABLATE_LEARNER": "analytic:slow"}
 FAULTY = {"TINYABLATE_LEARNER": "analytic:faulty"}
 
 
-def workspaces() -> set[Path]:
-    """tinyablate's temporary folders of this user."""
-    return set(Path(tempfile.gettempdir()).glob(f"tinyablate-{os.getuid()}-*"))
+def workspaces(cli: Cli) -> set[Path]:
+    """The temporary folders of runs."""
+    return set(cli.temporary.glob(f"tinyablate-{os.getuid()}-*"))
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -55,14 +54,14 @@ def states(cli: Cli) -> dict[str, int]:
 def test_run_then_nothing_to_do(cli: Cli) -> None:
     """A run fills every cell and leaves nothing behind; the second does nothing, says so, and prints the same table."""
     cli.write()
-    before = workspaces()
+    before = workspaces(cli)
     first = cli("run", "tiny", "--format", "csv", **NOOP)
     assert states(cli) == {"complete": 9}
     assert cli.json("plan", "tiny") | {"rows": 0, "excluded": 0} == {
         "sweep": "tiny", "trials": 9, "new": 0, "running": 0, "done": 9, "failed": 0, "stale": 0, "jobs": 0,
         "reused": 0, "rows": 0, "excluded": 0,
     }  # fmt: skip
-    assert workspaces() == before
+    assert workspaces(cli) == before
     again = cli("run", "tiny", "--format", "csv", TINYABLATE_LEARNER="no.such:learner", RAY_ADDRESS="none")
     assert "nothing to do" in again.stderr
     assert again.stdout == first.stdout
@@ -116,17 +115,17 @@ def test_failures_are_recorded_by_cause_and_the_sweep_goes_on(cli: Cli) -> None:
 def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
     """SIGINT exits 130 with what is done and what remains; running again resumes interrupted trials in mid-training."""
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 12"))
-    before = workspaces()
+    before = workspaces(cli)
     process = cli.start("run", "tiny", **SLOW)
     wait_for(
-        lambda: cli.folder.glob("results/ablations.trials/*/1/3") and any(cli.folder.glob("results/*.trials/*/1/3"))
+        lambda: cli.folder.glob("results/ablations.trials/*/1/3") and any(cli.folder.glob("results/*.trials/*-1/3"))
     )
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "remain; run again to continue" in err
     assert out == ""
-    wait_for(lambda: workspaces() == before, 10)
+    wait_for(lambda: workspaces(cli) == before, 10)
     assert states(cli).get("running", 0) == 0
     cli("run", "tiny", **SLOW)
     assert states(cli) == {"complete": 9}
@@ -138,7 +137,7 @@ def test_sigterm_is_a_clean_stop_too(cli: Cli) -> None:
     """SIGTERM (a scheduler's preemption) stops as Ctrl-C does."""
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 50"))
     process = cli.start("run", "tiny", **SLOW)
-    wait_for(lambda: any(cli.folder.glob("results/*.trials/*/1/1")))
+    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1/1")))
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -149,12 +148,12 @@ def test_a_killed_driver_loses_nothing(cli: Cli, new_cli: Callable[[str], Cli]) 
     """SIGKILL in the middle, run again: one result per trial, the table of an unbroken run, no leftovers."""
     text = TINY.replace("schedule.epochs = 2", "schedule.epochs = 6")
     cli.write(text)
-    before = workspaces()
+    before = workspaces(cli)
     process = cli.start("run", "tiny", **SLOW)
     wait_for(lambda: states(cli).get("complete", 0) >= 2)
     process.kill()
     process.communicate(timeout=60)
-    (left,) = workspaces() - before
+    (left,) = workspaces(cli) - before
     done = cli("run", "tiny", "--format", "csv", **SLOW)
     assert "killed run" in done.stderr
     assert not left.exists()

@@ -192,7 +192,8 @@ class Dispatch:
             return
         self.tally.finished += 1
         self.tally.diverged += state == "diverged"
-        shutil.rmtree(claim.directory.parent, ignore_errors=True)  # retention: no checkpoint outlives its result
+        for directory in (claim.directory, *claim.earlier):  # retention: no checkpoint outlives its result
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _fail(self, flight: Flight, cause: str, message: str, traceback: str) -> None:
         for key, claim in flight.claims.items():

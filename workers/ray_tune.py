@@ -6,6 +6,7 @@ the store is what survives, so a run that died is continued by running again.
 
 import logging
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -31,6 +32,7 @@ os.environ |= {
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from tinyablate import run
@@ -49,11 +51,11 @@ class Worker(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._learner = learner_named(config["learner"])
-        self._runner = JobRunner(config["job"], self._learner)
+        self._runner = JobRunner(pickle.loads(config["job"]), self._learner)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._runner.close()
-        self._runner = JobRunner(new_config["job"], self._learner)
+        self._runner = JobRunner(pickle.loads(new_config["job"]), self._learner)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -84,6 +86,14 @@ class Claims(Searcher):
         """Never used: a run is continued from the store."""
 
 
+class LiveOnly(FIFOScheduler):
+    """First come, first served among the trials that are not over: Tune's own looks through all of them each time."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        live = tune_controller.get_live_trials()
+        return next((trial for trial in live if trial.status == trial.PENDING), None)
+
+
 class Driver(tune.Callback):
     """Tune's events to the dispatch, signals to a clean stop."""
 
@@ -104,18 +114,19 @@ class Driver(tune.Callback):
             job = self._dispatch.next_job()
         if job is None:
             return None if self._dispatch.flights else Searcher.FINISHED
-        return {"job": job, "learner": self._dispatch.request.learner}
+        # Pickled once: Tune copies and encodes a trial's configuration over and over, which bytes pass through unread.
+        return {"id": job.id, "job": pickle.dumps(job), "learner": self._dispatch.request.learner}
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
         for event in result["events"]:
-            self._dispatch.receive(trial.config["job"].id, event)
+            self._dispatch.receive(trial.config["id"], event)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        self._dispatch.ended(trial.config["job"].id)
+        self._dispatch.ended(trial.config["id"])
         self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        job = trial.config["job"].id
+        job = trial.config["id"]
         self._dispatch.lost(job, "the worker process died (killed, or out of memory): see the system log")
         self._dispatch.ended(job)
         self._forget(trial)
@@ -180,6 +191,7 @@ def drive(workspace: Workspace) -> int:
                     storage_path=str(workspace.ray / "tune"),
                     search_alg=Claims(driver),
                     callbacks=[driver],
+                    scheduler=LiveOnly(),  # type: ignore[no-untyped-call]
                     num_samples=-1,
                     reuse_actors=True,
                     raise_on_failed_trial=False,

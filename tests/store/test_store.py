@@ -73,7 +73,7 @@ def test_a_claim_is_exclusive(store: Store, trials: list[NewTrial]) -> None:
     first = store.claim(keys[:2], "job-a")
     assert [claim.key for claim in first] == keys[:2]
     assert [claim.key for claim in store.claim(keys, "job-b")] == keys[2:]
-    assert first[0].directory == store.home / "ablations.trials" / keys[0][:16] / "1"
+    assert first[0].directory == store.home / "ablations.trials" / f"{keys[0][:16]}-1"
     assert store.states(keys)[keys[0]] == ("running", None, True)
 
 
@@ -129,7 +129,7 @@ def test_a_dead_drivers_claim_is_free_at_once(tmp_path: Path, store: Store, tria
     assert (dead.returncode, dead.stdout) == (-9, "1\n")
     assert store.states([trials[0].key])[trials[0].key] == ("running", None, False)
     (claim,) = store.claim([trials[0].key], "job-2")
-    assert claim.directory.name == "2"
+    assert claim.directory.name.endswith("-2")
     assert rows(store, "SELECT state, cause FROM attempts ORDER BY number") == [
         ("lost", "driver gone"),
         ("running", None),

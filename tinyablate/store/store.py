@@ -125,7 +125,7 @@ class Store:
     def claim(self, keys: Sequence[str], job: str) -> list[Claim]:
         """Claim whichever of these trials may be computed now; others' live work and finished trials are left out.
 
-        Each claim starts an attempt with a directory of its own (not created here): `DATABASE.trials/KEY/NUMBER`.
+        Each claim starts an attempt with a directory of its own (not created here): `DATABASE.trials/KEY-NUMBER`.
         """
         now = time.time()
         with self._write() as connection:
@@ -147,7 +147,7 @@ class Store:
             connection.execute(sa.update(table).where(table.c.id.in_(abandoned)).values(lost))
         number = history[0].number + 1 if history else 1
         fence = row.fence + 1
-        directory = f"{self.path.stem}.trials/{row.key[:16]}/{number}"
+        directory = f"{self.path.stem}.trials/{row.key[:16]}-{number}"
         leased = {"state": "running", "fence": fence, "owner": self.owner, "lease_until": now + LEASE_SECONDS}
         connection.execute(
             sa.update(schema.trials).where(schema.trials.c.id == row.id).values(**leased, updated_at=now)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tinyablate.errors import UsageError
-from tinyablate.plan import Plan, keys_of, make_plan
+from tinyablate.plan import Plan, keys_of, make_plan, unique
 from tinyablate.progress import duration
 from tinyablate.store import schema
 from tinyablate.store.opening import database_path
@@ -96,9 +96,8 @@ def plan_against(sweep: Sweep, database: str) -> Plan:
     keys = keys_of(sweep)
     if not database_path(database).exists():
         return make_plan(sweep, {}, keys)
-    unique = list(dict.fromkeys(key for cell in keys.values() for key in cell))
     with open_existing(database) as store:
-        return make_plan(sweep, store.states(unique), keys)
+        return make_plan(sweep, store.states(unique(keys)), keys)
 
 
 def describe_plan(plan: Plan, format: str) -> str:

@@ -1,6 +1,6 @@
 """How a run ends: what failed, what remains, the Parquet mirror, the table. Prints; decides the exit code."""
 
-from tinyablate.plan import keys_of, make_plan
+from tinyablate.plan import keys_of, make_plan, unique
 from tinyablate.run import Dispatch, say
 from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
@@ -32,8 +32,7 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
 def remaining(dispatch: Dispatch, store: Store) -> dict[str, int]:
     """Trials of the sweep by state, as the store has them now."""
     keys = keys_of(dispatch.request.sweep)
-    unique = list(dict.fromkeys(key for cell in keys.values() for key in cell))
-    return make_plan(dispatch.request.sweep, store.states(unique), keys).counts()
+    return make_plan(dispatch.request.sweep, store.states(unique(keys)), keys).counts()
 
 
 def first_line(message: str) -> str:

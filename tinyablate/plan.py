@@ -87,6 +87,11 @@ def keys_of(sweep: Sweep) -> dict[tuple[int, int], tuple[str, ...]]:
     }
 
 
+def unique(keys: Mapping[tuple[int, int], tuple[str, ...]]) -> list[str]:
+    """Every key of `keys_of` once, in the order of the table."""
+    return list(dict.fromkeys(key for cell in keys.values() for key in cell))
+
+
 def make_plan(sweep: Sweep, stored: Mapping[str, Known], keys: Mapping[tuple[int, int], tuple[str, ...]]) -> Plan:
     """The plan of `sweep` given what the store knows of its trials; `keys` is `keys_of(sweep)`."""
     trials: dict[str, PlannedTrial] = {}

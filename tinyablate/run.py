@@ -20,7 +20,7 @@ from typing import Any
 
 from tinyablate import __version__, datasets
 from tinyablate.job import Event, Failed, Finished, Job, Progress, Started, TrialTask
-from tinyablate.plan import Plan, PlannedJob, keys_of, make_plan
+from tinyablate.plan import Plan, PlannedJob, keys_of, make_plan, unique
 from tinyablate.recipe import CORE_VERSION
 from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, NewTrial, SweepRecord
 from tinyablate.store.store import Store
@@ -95,8 +95,7 @@ class Dispatch:
         self._queue = list(self.plan.jobs)
 
     def _look(self) -> Plan:
-        unique = list(dict.fromkeys(key for keys in self._keys.values() for key in keys))
-        return make_plan(self.request.sweep, self.store.states(unique), self._keys)
+        return make_plan(self.request.sweep, self.store.states(unique(self._keys)), self._keys)
 
     # ---- handing out ---------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import FrameType
 
 from tinyablate.finish import finish
-from tinyablate.plan import keys_of, make_plan
+from tinyablate.plan import keys_of, make_plan, unique
 from tinyablate.preflight import check_models, find_weights, require_data
 from tinyablate.run import Dispatch, RunRequest, register, run_inline, say
 from tinyablate.store.store import Store
@@ -30,8 +30,7 @@ def start(
     """Run what is missing of `sweep`; the exit code. With the ray launcher this process becomes the driver."""
     with Store(db) as store:
         keys = keys_of(sweep)
-        unique = list(dict.fromkeys(key for cell in keys.values() for key in cell))
-        plan = make_plan(sweep, store.states(unique), keys)
+        plan = make_plan(sweep, store.states(unique(keys)), keys)
         counts = plan.counts()
         if not plan.jobs:
             register(store, plan)  # its cells may be filled by another sweep's trials

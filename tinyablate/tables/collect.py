@@ -1,8 +1,10 @@
 """From the store to a finished table: which outcome stands in which cell, under the sweep's selection rule."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 
-from tinyablate.plan import keys_of
+from tinyablate.plan import keys_of, unique
 from tinyablate.recipe import CORE_VERSION
 from tinyablate.store.query import StoredOutcome, environments, outcomes_of
 from tinyablate.store.store import Store
@@ -14,15 +16,16 @@ from tinyablate.tables.schema import CellResult, Provenance, Table
 
 
 def table_text(sweep: Sweep, store: Store, format: str = "terminal") -> str:
-    """The sweep's table as the store has it now."""
-    return render(collect(sweep, store), format)
+    """The sweep's table as the store has it now; on a terminal as wide as that, with colour."""
+    tty = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if tty else None
+    return render(collect(sweep, store), format, width=width, color=tty)
 
 
 def collect(sweep: Sweep, store: Store) -> Table:
     """The sweep's table as the store has it now."""
     keys = keys_of(sweep)
-    unique = list(dict.fromkeys(key for cell in keys.values() for key in cell))
-    stored = outcomes_of(store, unique, columns_of(sweep))
+    stored = outcomes_of(store, unique(keys), columns_of(sweep))
     provenance = {row_id: _provenance(row) for row_id, row in environments(store).items()}
     results = {
         cell: [

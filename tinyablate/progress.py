@@ -79,14 +79,14 @@ class Board:
         print(self._summary(time.monotonic()), file=sys.stderr, flush=True)
 
     def _panel(self, now: float) -> "RenderableType":
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         grid = Table.grid(padding=(0, 2))
         for flight in self._dispatch.flights.values():
             grid.add_row(*(Text(part) for part in describe(flight, self._dispatch.request.sweep.name)))
-        grid.add_row(Text(self._summary(now), style="bold"))
-        return grid
+        return Group(grid, Text(self._summary(now), style="bold"))
 
 
 def describe(flight: Flight, sweep: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """From the store to a finished table: which outcome stands in which cell, under the sweep's selection rule."""
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ def table_text(sweep: Sweep, store: Store, format: str = "terminal") -> str:
     """The sweep's table as the store has it now; on a terminal as wide as that, with colour."""
     tty = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if tty else None
-    return render(collect(sweep, store), format, width=width, color=tty)
+    return render(collect(sweep, store), format, width=width, color=tty and "NO_COLOR" not in os.environ)
 
 
 def collect(sweep: Sweep, store: Store) -> Table:

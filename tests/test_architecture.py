@@ -12,10 +12,10 @@ import tinyablate
 PACKAGE = Path(tinyablate.__file__).parent
 
 LAYERS = [
-    {"errors", "processes"},
+    {"errors", "processes", "terminal"},
     {"datasets"},
     {"recipe"},
-    {"job", "model_facts", "weights"},
+    {"job", "model_facts", "weights", "provenance"},
     {"train", "store", "sweep", "prepare"},
     {"plan", "worker", "bundled"},
     {"tables", "run", "preflight"},

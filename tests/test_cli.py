@@ -158,6 +158,8 @@ def test_missing_data_names_the_command(cli: Cli) -> None:
 
 def test_missing_weights_say_what_to_download(cli: Cli) -> None:
     """Without a network and without a file, pretrained weights are refused with repository, file and folder."""
+    cli.write(TINY.replace("pretrained = false", "pretrained = true").replace("test_resnet", "test_vit"))
+    assert "'test_vit.r160_in1k'" in cli("plan", "tiny", code=2).stderr
     cli.write(TINY.replace("pretrained = false", "pretrained = true").replace("test_resnet", "test_vit.r160_in1k"))
     assert "no such directory" in cli("run", "tiny", "--weights-dir", "weights", code=2).stderr
     (cli.folder / "weights").mkdir()

@@ -76,7 +76,7 @@ def test_the_same_bits_however_computed(unbroken: Cli, new_cli: Callable[[str], 
     killed.write(SWEEP, "real")
     process = killed.start("run", "real", "--slots", "2")
     until = time.monotonic() + 90
-    while not any(killed.folder.glob("results/*.trials/*-1/epoch-*")):  # in the middle of a training
+    while not any(killed.folder.glob("results/*.trials/*-1-*/epoch-*")):  # in the middle of a training
         assert time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)

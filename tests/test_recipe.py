@@ -61,6 +61,7 @@ def test_canonical_gives_the_recipe_back(lr: float, alpha: float, epochs: int, p
             "schedule.epochs": epochs,
             "model.pretrained": pretrained,
             "optimizer.betas": (beta, 0.999),
+            "mix.cutmix_alpha": 1.0,
             "model.args": {"stem": {"widths": (8, (16, beta))}},
         }
     )
@@ -108,6 +109,7 @@ def test_all_problems_at_once() -> None:
         ({"optimizer.name": "sgd", "optimizer.nesterov": True, "optimizer.momentum": 0.0}, "optimizer.nesterov"),
         ({"schedule.epochs": 2, "schedule.warmup_epochs": 3.0}, "schedule.warmup_epochs"),
         ({"schedule.min_lr": 1.0}, "schedule.min_lr"),
+        ({"schedule.warmup_lr": 1.0}, "schedule.warmup_lr"),
         ({"augment.erase_ratio": (3.0, 0.3)}, "augment.erase_ratio"),
         ({"model.name": ""}, "model.name"),
     ],
@@ -147,3 +149,31 @@ def test_recipes_are_frozen() -> None:
     with pytest.raises(AttributeError):
         build({"model.name": "x"}).batch.size = 3  # type: ignore[misc]
     assert isinstance(build({"model.name": "x"}), Recipe)
+
+
+@pytest.mark.parametrize(
+    ("base", "idle", "live"),
+    [
+        ({}, {"optimizer.momentum": 0.5}, {"optimizer.name": "sgd"}),
+        (
+            {"optimizer.name": "sgd"},
+            {"optimizer.betas": (0.5, 0.9), "optimizer.eps": 1e-3},
+            {"optimizer.name": "adamw"},
+        ),
+        ({"mix.mixup_alpha": 1.0}, {"mix.switch_prob": 0.3}, {"mix.cutmix_alpha": 1.0}),
+        ({}, {"mix.prob": 0.5}, {"mix.mixup_alpha": 1.0}),
+        ({"mix.prob": 0.0}, {"mix.mixup_alpha": 1.0}, {"mix.prob": 1.0}),
+        ({}, {"augment.erase_mode": "const"}, {"augment.erase_prob": 0.5}),
+        ({"augment.erase_prob": 0.5}, {"augment.erase_order": "after-mix"}, {"mix.mixup_alpha": 1.0}),
+        ({}, {"schedule.warmup_lr": 1e-4}, {"schedule.warmup_epochs": 1.0}),
+        ({"schedule.name": "constant"}, {"schedule.min_lr": 1e-4}, {"schedule.name": "cosine"}),
+        ({"optimizer.weight_decay": 0.0}, {"optimizer.decay": "timm"}, {"optimizer.weight_decay": 0.1}),
+    ],
+)
+def test_what_cannot_change_a_number_has_no_part_in_identity(
+    base: dict[str, object], idle: dict[str, object], live: dict[str, object]
+) -> None:
+    """An idle field leaves the key as it is; with the field that wakes it, it makes another trial."""
+    common = {"model.name": "x"} | base
+    assert canonical(build(common | idle)) == canonical(build(common))  # type: ignore[arg-type]
+    assert canonical(build(common | idle | live)) != canonical(build(common | live))  # type: ignore[arg-type]

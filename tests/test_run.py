@@ -66,7 +66,7 @@ def test_run_then_nothing_to_do(cli: Cli) -> None:
     assert "nothing to do" in again.stderr
     assert again.stdout == first.stdout
     assert cli.sql("SELECT count(*) AS n FROM attempts") == [{"n": 9}]
-    assert not list((cli.folder / "results" / "ablations.trials").iterdir())
+    assert not list((cli.folder / "results" / "ablations.db.trials").iterdir())
     assert (cli.folder / "results" / "parquet" / "trials.parquet").exists()
 
 
@@ -118,7 +118,7 @@ def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
     before = workspaces(cli)
     process = cli.start("run", "tiny", **SLOW)
     wait_for(
-        lambda: cli.folder.glob("results/ablations.trials/*/1/3") and any(cli.folder.glob("results/*.trials/*-1/3"))
+        lambda: cli.folder.glob("results/ablations.trials/*/1/3") and any(cli.folder.glob("results/*.trials/*-1-*/3"))
     )
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -137,7 +137,7 @@ def test_sigterm_is_a_clean_stop_too(cli: Cli) -> None:
     """SIGTERM (a scheduler's preemption) stops as Ctrl-C does."""
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 50"))
     process = cli.start("run", "tiny", **SLOW)
-    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1/1")))
+    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/1")))
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

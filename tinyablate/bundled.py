@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tinyablate.errors import SweepError, listed, nearest
 
+MOST_CHARACTERS = 240
+"""A file name may have 255 bytes on most file systems."""
+
 RECIPE = "recipe.toml"
 """The file that a folder's sweeps extend; no sweep itself."""
 
@@ -32,6 +35,8 @@ def resolve(argument: str) -> Path:
 
     Raises SweepError, with the nearest names, where there is none.
     """
+    if len(argument) > MOST_CHARACTERS or "\0" in argument:
+        raise SweepError([f"{argument[:40]}…: is too long for a sweep's name or path, or none at all"])
     if argument.endswith(".toml"):
         return _file_at(Path(argument), argument)
     for folder in (Path("sweeps"), sweeps_folder()):

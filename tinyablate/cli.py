@@ -5,6 +5,7 @@ failed work, 2 for a bad file or argument, 130 for Ctrl-C.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,13 @@ import click
 
 from tinyablate import __version__
 from tinyablate.errors import TinyablateError, UsageError
+from tinyablate.terminal import repair_streams, say, show
 
 if TYPE_CHECKING:
     from tinyablate.sweep.schema import Sweep
 
 DEFAULT_DATABASE = "results/ablations.db"
+MOST_SEEDS = 10_000
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,9 +85,12 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     seeds: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
-            raise UsageError(f"--seeds {text}: not a list of whole numbers; valid: 0,1,2 or 0-5")
-        seeds += range(int(low), int(high if dash else low) + 1)
+        numbers = [low, high] if dash else [low]
+        if not all(number.isascii() and number.isdecimal() and len(number) < 19 for number in numbers):
+            raise UsageError(f"--seeds {text[:60]}: not a list of whole numbers; valid: 0,1,2 or 0-5")
+        if int(numbers[-1]) - int(low) >= MOST_SEEDS:
+            raise UsageError(f"--seeds {text[:60]}: more than {MOST_SEEDS:,} seeds")
+        seeds += range(int(low), int(numbers[-1]) + 1)
     if not seeds or len(set(seeds)) != len(seeds):
         raise UsageError(f"--seeds {text}: {'a seed stands there twice' if seeds else 'no seeds'}")
     return tuple(seeds)
@@ -110,7 +116,7 @@ def sweeps_command(format_: str) -> None:
     """List the sweeps that can be run: those in ./sweeps, then the bundled ones."""
     from tinyablate.describe import list_sweeps
 
-    click.echo(list_sweeps(format_))
+    show(list_sweeps(format_))
 
 
 @app.command("copy")
@@ -121,7 +127,7 @@ def copy_command(sweep: str, folder: Path) -> None:
     from tinyablate import bundled
 
     for path in bundled.copy(sweep, folder):
-        click.echo(path)
+        show(str(path))
 
 
 @app.command("plan")
@@ -139,7 +145,7 @@ def plan_command(
 
     loaded = _load(sweep, smoke, overrides, seeds)
     check_models(loaded, micro_batch)
-    click.echo(describe_plan(plan_against(loaded, db), format_))
+    show(describe_plan(plan_against(loaded, db), format_))
 
 
 @app.command("run")
@@ -184,7 +190,7 @@ def status_command(sweep: str | None, db: str) -> None:
     """Trials by state for every sweep that was run (or the one named SWEEP), and what is running now."""
     from tinyablate.describe import describe_status
 
-    click.echo(describe_status(db, sweep))
+    show(describe_status(db, sweep))
 
 
 @app.command("table")
@@ -203,7 +209,7 @@ def table_command(
     gc.disable()  # the process ends with the table: collecting costs a third of the time of one of 100,000 trials
     loaded = _load(sweep, smoke, overrides, seeds)
     with open_existing(db) as store:
-        click.echo(table_text(loaded, store, format_))
+        show(table_text(loaded, store, format_))
 
 
 @app.command("query")
@@ -222,7 +228,7 @@ def query_command(sql: str, db: str, format_: str) -> None:
     from tinyablate.store.opening import database_path
     from tinyablate.store.query import run_sql
 
-    click.echo(render_rows(run_sql(database_path(db), sql), format_))
+    show(render_rows(run_sql(database_path(db), sql), format_))
 
 
 @app.command("show")
@@ -232,7 +238,7 @@ def show_command(trial: str, db: str) -> None:
     """Everything known of one trial: recipe, attempts, causes and tracebacks. TRIAL is the start of its key."""
     from tinyablate.describe import describe_trial
 
-    click.echo(describe_trial(db, trial))
+    show(describe_trial(db, trial))
 
 
 @app.group("data", cls=Group)
@@ -247,7 +253,7 @@ def data_prepare_command(name: str, source: Path | None) -> None:
     """Decode the data set NAME once into a packed array. Nothing half-written is ever taken for whole."""
     from tinyablate.preflight import prepare_data
 
-    click.echo(prepare_data(name, source))
+    show(str(prepare_data(name, source)))
 
 
 @data_group.command("verify")
@@ -257,7 +263,7 @@ def data_verify_command(name: str) -> None:
     from tinyablate.describe import describe_verification
 
     text, whole = describe_verification(name)
-    click.echo(text)
+    show(text)
     sys.exit(0 if whole else 1)
 
 
@@ -267,7 +273,7 @@ def data_list_command(format_: str) -> None:
     """List the known data sets and whether each is prepared."""
     from tinyablate.describe import describe_data
 
-    click.echo(describe_data(format_))
+    show(describe_data(format_))
 
 
 @app.command("doctor")
@@ -277,26 +283,39 @@ def doctor_command(db: str) -> None:
     from tinyablate.doctor import examine
 
     text, healthy = examine(db)
-    click.echo(text)
+    show(text)
     sys.exit(0 if healthy else 1)
 
 
 def main() -> None:
     """Entry point: run the command line and turn errors into exit codes, without tracebacks for a user's mistake."""
+    repair_streams()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a clean stop, as Ctrl-C is
     try:
         app.main(prog_name="tinyablate", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+        say("stopped")
         sys.exit(130)
     except TinyablateError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}")
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:  # disk full, permission denied: the system's own words name the file
+        say(f"error: {error}")
+        sys.exit(1)
+    except Exception as error:
+        if not _of_the_database(error):
+            raise
+        say(f"error: the database cannot be read: {str(error).splitlines()[0]}; see: tinyablate doctor")
+        sys.exit(1)
+
+
+def _of_the_database(error: Exception) -> bool:
+    """Whether SQLAlchemy raised it for the database driver; asked without importing SQLAlchemy."""
+    library = sys.modules.get("sqlalchemy")
+    return library is not None and isinstance(error, library.exc.DatabaseError)
 
 
 if __name__ == "__main__":

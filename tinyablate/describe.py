@@ -10,14 +10,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tinyablate.errors import UsageError
+from tinyablate.errors import SweepError, UsageError
 from tinyablate.plan import Plan, keys_of, make_plan, unique
-from tinyablate.progress import duration
 from tinyablate.store import schema
 from tinyablate.store.opening import database_path
 from tinyablate.store.query import Rows
 from tinyablate.store.store import Store, open_existing
 from tinyablate.sweep.schema import Sweep
+from tinyablate.terminal import duration
 
 MOST_ROWS = 60
 """A plan for people shows at most this many cells; JSON has them all."""
@@ -84,7 +84,10 @@ def list_sweeps(format: str) -> str:
     found = []
     for name in bundled.names():
         path = bundled.resolve(name)
-        heading = read_heading(path)
+        try:
+            heading = read_heading(path)
+        except SweepError as error:
+            heading = {"title": f"(cannot be read: {error.problems[0]})", "question": "", "source": ""}
         found.append({"name": name, **heading, "path": str(path)})
     if format == "json":
         return json.dumps(found, indent=1, ensure_ascii=False)

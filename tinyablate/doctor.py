@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tinyablate import __version__
 from tinyablate.errors import TinyablateError
-from tinyablate.processes import is_dead
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "sqlalchemy", "pydantic", "pandas", "pyarrow", "numpy", "scipy")
 LOW_DISK_BYTES = 5 * 2**30
@@ -85,8 +84,8 @@ def _disk(database: str) -> Iterator[Finding]:
 
 
 def _leftovers() -> Iterator[Finding]:
-    from tinyablate.launch import workspaces
+    from tinyablate.launch import is_abandoned, workspaces
 
     for root, owner in workspaces():
-        if is_dead(owner):
+        if is_abandoned(root, owner):
             yield False, f"{root}: left by a killed run; the next `tinyablate run` removes it"

@@ -1,10 +1,11 @@
 """How a run ends: what failed, what remains, the Parquet mirror, the table. Prints; decides the exit code."""
 
 from tinyablate.plan import keys_of, make_plan, unique
-from tinyablate.run import Dispatch, say
+from tinyablate.run import Dispatch
 from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
 from tinyablate.tables.collect import table_text
+from tinyablate.terminal import say, show
 
 INTERRUPTED = 130
 
@@ -25,7 +26,9 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
         left = sum(counts.values()) - counts["done"]
         say(f"stopped: {counts['done']} trials are done, {left} remain; run again to continue")
         return INTERRUPTED
-    print(table_text(sweep, store, dispatch.request.format))
+    if running := remaining(dispatch, store)["running"]:
+        say(f"{running} trials are running in another `tinyablate run`; the table fills when they are done")
+    show(table_text(sweep, store, dispatch.request.format))
     return 1 if tally.failed else 0
 
 

@@ -30,11 +30,13 @@ class Job:
     """Folder of the prepared data set (the one that holds manifest.json)."""
     weights: Path | None = None
     """File of the pretrained weights, if the recipe wants them."""
+    weights_digest: str = ""
+    """Of that file; recorded, because a recipe names weights and not their bytes."""
     device: str = "cpu"
     micro_batch: int | None = None
     """Images per forward and backward pass; None is the whole batch. The gradient is that of the batch either way."""
     core: str = ""
-    """Core version and digest of `train/`: a checkpoint of another core is not continued."""
+    """Core version and digest of the code: a checkpoint of another core is not continued."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Environment:
     memory_format: str
     data_digest: str
     """Digest of the prepared data's source bytes, names and labels."""
+    weights_digest: str = ""
+    """Digest of the file of pretrained weights; empty without."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job broke: `cause` is one of exception | out-of-memory | weights | data."""
+    """The job broke: `cause` is one of exception | out-of-memory | recipe | weights | data."""
 
     cause: str
     message: str

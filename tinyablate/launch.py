@@ -9,6 +9,7 @@ import pickle
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Workspace:
     @property
     def ray(self) -> Path:
         """Ray's session files and Tune's own notes."""
-        return self.root / "ray"
+        return self.root / "r"
 
     @property
     def request(self) -> Path:
@@ -86,13 +87,19 @@ def become_driver(workspace: Workspace, program: str = "ray_tune.py") -> None:
 def workspaces() -> Iterator[tuple[Path, str]]:
     """Every workspace of this user on this machine, with its owner's token."""
     for root in Path(_temporary()).glob(f"{_PREFIX}{os.getuid()}-*"):
-        with contextlib.suppress(OSError):  # just being made, or just removed
-            yield root, (root / "owner").read_text()
+        with contextlib.suppress(OSError):  # just removed
+            owner = root / "owner"
+            yield root, owner.read_text() if owner.exists() else ""
+
+
+def is_abandoned(root: Path, owner: str) -> bool:
+    """Whether a workspace belongs to nobody: its owner is dead, or it has had none for an hour (killed while made)."""
+    return is_dead(owner) if owner else time.time() - root.stat().st_mtime > 3600
 
 
 def remove_leftovers() -> list[Path]:
     """End what killed runs left behind: their processes, then their folders."""
-    dead = [root for root, owner in workspaces() if owner and is_dead(owner)]
+    dead = [root for root, owner in workspaces() if is_abandoned(root, owner)]
     for root in dead:
         kill_all(mentioning(str(root)))
         shutil.rmtree(root, ignore_errors=True)
@@ -102,4 +109,7 @@ def remove_leftovers() -> list[Path]:
 def _temporary() -> str:
     """TMPDIR if its path is short enough for Ray's sockets, else /tmp."""
     chosen = tempfile.gettempdir()
-    return chosen if len(chosen) <= 24 else "/tmp"
+    longest = (
+        f"{chosen}/{_PREFIX}{os.getuid()}-12345678/r/session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store"
+    )
+    return chosen if len(longest) <= (107 if sys.platform == "linux" else 103) else "/tmp"

@@ -1,13 +1,12 @@
 """Plan: what a sweep asks for against what the store has. Pure: it opens no database, no data and no model."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from tinyablate import datasets
-from tinyablate.recipe import CORE_VERSION, Ema, Evaluate, Recipe, canonical, trial_key
+from tinyablate.recipe import CORE_VERSION, Recipe, canonical, trial_key, trunk
 from tinyablate.sweep.schema import Sweep
 
 State = Literal["new", "running", "done", "failed", "stale"]
@@ -122,18 +121,12 @@ def _jobs(trials: Mapping[str, PlannedTrial]) -> tuple[PlannedJob, ...]:
     for trial in trials.values():
         if trial.state in ("done", "running"):
             continue
-        trunk = trunks.get(trial.canonical)
-        if trunk is None:
-            trunk = trunks[trial.canonical] = canonical(trunk_of(trial.recipe)) if observed(trial) else trial.canonical
-        groups.setdefault((trunk, trial.seed), []).append(trial)
+        if trial.canonical not in trunks:
+            trunks[trial.canonical] = canonical(trunk(trial.recipe)) if observed(trial) else trial.canonical
+        groups.setdefault((trunks[trial.canonical], trial.seed), []).append(trial)
     return tuple(PlannedJob(tuple(group)) for group in groups.values())
 
 
 def observed(trial: PlannedTrial) -> bool:
     """Whether the recipe has an observer other than the plain one."""
     return '"ema.' in trial.canonical or '"evaluate.' in trial.canonical
-
-
-def trunk_of(recipe: Recipe) -> Recipe:
-    """The recipe without what only observes: equal trunks under one seed are one training run."""
-    return dataclasses.replace(recipe, ema=Ema(), evaluate=Evaluate())

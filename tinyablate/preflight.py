@@ -1,5 +1,6 @@
 """What must hold before anything is trained: models exist and fit, data is prepared, weights are here."""
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 from tinyablate import datasets
 from tinyablate.errors import RecipeError, SweepError
 from tinyablate.model_facts import ModelFacts, Request, facts_for
-from tinyablate.run import datasets_of, say
+from tinyablate.run import Weights
 from tinyablate.sweep.schema import Cell, Sweep
+from tinyablate.terminal import say
 
 
 def check_models(sweep: Sweep, micro_batch: int | None = None) -> Mapping[Request, ModelFacts]:
@@ -24,6 +26,8 @@ def check_models(sweep: Sweep, micro_batch: int | None = None) -> Mapping[Reques
         where = f"{sweep.path}: {cell_name(sweep, cell)}"
         if isinstance(answer, RecipeError):
             problems |= {f"{where}: {path} = {value!r}: {rule}": None for path, value, rule in answer.problems}
+        elif cell.recipe.model.pretrained and cell.recipe.model.name != answer.tagged_name:
+            problems[f"{where}: {tag_rule(cell, answer)}"] = None
         elif micro_batch is not None and (rule := micro_batch_rule(cell, answer, micro_batch)):
             problems[f"{where}: {rule}"] = None
         problems |= {f"{where}: {rule}": None for rule in _data_rules(cell)}
@@ -40,6 +44,11 @@ def cell_name(sweep: Sweep, cell: Cell) -> str:
     """The cell as the user wrote it: its row's and column's label."""
     column = sweep.columns[cell.column].label
     return f"row '{sweep.rows[cell.row].label}'" + (f", column '{column}'" if column else "")
+
+
+def tag_rule(cell: Cell, facts: ModelFacts) -> str:
+    """Why a pretrained model must be named with its tag: what timm takes without one changes between its versions."""
+    return f"model.name = {cell.recipe.model.name!r}: name the pretrained weights too: {facts.tagged_name!r}"
 
 
 def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int) -> str | None:
@@ -68,7 +77,7 @@ def require_data(sweep: Sweep) -> Path:
     from tinyablate.prepare import default_home, require
 
     home = default_home()
-    for name in datasets_of(sweep):
+    for name in dict.fromkeys(cell.recipe.data.name for cell in sweep.cells):
         if datasets.lookup(name).generated:
             prepare_data(name, None)
         require(name, home)
@@ -94,13 +103,20 @@ def prepare_data(name: str, source: Path | None) -> Path:
         return prepare(name, home, source, progress)
 
 
-def find_weights(sweep: Sweep, facts: Mapping[Request, ModelFacts], weights_dir: Path | None) -> dict[str, Path]:
-    """Model name -> file of its pretrained weights, for every cell that wants them; downloaded once if need be."""
+def find_weights(sweep: Sweep, facts: Mapping[Request, ModelFacts], weights_dir: Path | None) -> dict[str, Weights]:
+    """Model name -> its pretrained weights, for every cell that wants them; downloaded once if need be."""
     from tinyablate.weights import locate
 
-    found: dict[str, Path] = {}
+    found: dict[str, Weights] = {}
     for cell in sweep.cells:
         model = cell.recipe.model
         if model.pretrained and model.name not in found:
-            found[model.name] = locate(model.name, facts[_request(cell)], weights_dir).absolute()
+            path = locate(model.name, facts[_request(cell)], weights_dir).absolute()
+            found[model.name] = Weights(path, _digest(path))
     return found
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file, 16 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tinyablate.run import Dispatch, Flight
+from tinyablate.terminal import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,11 +102,3 @@ def describe(flight: Flight, sweep: str) -> tuple[str, ...]:
         f"epoch {at.epoch}/{at.epochs}, update {at.step}/{at.steps}",
         f"{at.images_per_second:,.0f} images/s",
     )
-
-
-def duration(seconds: float) -> str:
-    """`1h02m`, `3m05s` or `12s`."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

@@ -54,7 +54,7 @@ class Data(Section):
 
     name: str = "tiny-imagenet"
     """A data set that tinyablate knows (`tinyablate data list`)."""
-    image_size: int = knob(0, least=0)
+    image_size: int = knob(0, least=0, most=10_000)
     """Height and width of the model's input in pixels; 0 is the model's own size."""
     normalize: Literal["model", "imagenet", "half"] = "model"
     """Channel mean and sd: the model's own, ImageNet's (0.485, 0.456, 0.406)/(0.229, 0.224, 0.225), or 0.5/0.5."""
@@ -159,7 +159,7 @@ class Schedule(Section):
 
     name: Literal["cosine", "constant"] = "cosine"
     """Cosine from `lr` to `min_lr` over the updates after the warm-up (Loshchilov & Hutter 2017); or constant."""
-    epochs: int = knob(30, least=1)
+    epochs: int = knob(30, least=1, most=1_000_000)
     """Passes over the training set."""
     warmup_epochs: float = knob(0.0, least=0)
     """Linear warm-up from `warmup_lr` to `lr`; may be a fraction."""
@@ -173,7 +173,7 @@ class Schedule(Section):
 class Batch(Section):
     """Images per update."""
 
-    size: int = knob(128, least=1)
+    size: int = knob(128, least=1, most=1_000_000)
     """The last, incomplete batch of an epoch is dropped. Memory is no reason to change it: see `--micro-batch`."""
 
 
@@ -228,6 +228,8 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, object, str]]:
         yield "optimizer.nesterov", True, "needs optimizer.momentum above 0"
     if recipe.schedule.warmup_epochs > recipe.schedule.epochs:
         yield "schedule.warmup_epochs", recipe.schedule.warmup_epochs, "is longer than schedule.epochs"
+    if recipe.schedule.warmup_lr > recipe.optimizer.lr:
+        yield "schedule.warmup_lr", recipe.schedule.warmup_lr, "is above optimizer.lr"
     if recipe.schedule.min_lr > recipe.optimizer.lr:
         yield "schedule.min_lr", recipe.schedule.min_lr, "is above optimizer.lr"
     for path in ("augment.erase_area", "augment.erase_ratio"):
@@ -346,14 +348,45 @@ def _normal_defaults() -> dict[str, Any]:
     return {path: normal(spec.default) for path, spec in field_specs().items()}
 
 
+def trunk(recipe: Recipe) -> Recipe:
+    """The recipe without what only observes (ema, evaluate): equal trunks under one seed are one training run."""
+    return dataclasses.replace(recipe, ema=Ema(), evaluate=Evaluate())
+
+
+def inert(recipe: Recipe) -> set[str]:
+    """Paths of the fields that cannot change a number as the others stand, such as SGD's momentum under AdamW."""
+    off: set[str] = set()
+    if not recipe.mix.on:
+        off |= {"mix.mixup_alpha", "mix.cutmix_alpha", "mix.prob", "mix.switch_prob", "mix.mode"}
+    elif not (recipe.mix.mixup_alpha and recipe.mix.cutmix_alpha):
+        off.add("mix.switch_prob")
+    if recipe.augment.erase_prob == 0:
+        off |= {"augment.erase_mode", "augment.erase_area", "augment.erase_ratio", "augment.erase_order"}
+    elif not recipe.mix.on:
+        off.add("augment.erase_order")
+    if recipe.optimizer.name == "adamw":
+        off |= {"optimizer.momentum", "optimizer.nesterov"}
+    else:
+        off |= {"optimizer.betas", "optimizer.eps"}
+    if recipe.optimizer.weight_decay == 0:
+        off.add("optimizer.decay")
+    if recipe.schedule.warmup_epochs == 0:
+        off.add("schedule.warmup_lr")
+    if recipe.schedule.name == "constant":
+        off.add("schedule.min_lr")
+    return off
+
+
 def canonical(recipe: Recipe) -> str:
     """The recipe as the JSON text that identity is computed from.
 
-    Fields equal to their default are left out, numbers are normal (`normal`), keys sorted.
+    Fields equal to their default are left out, and so are those that cannot change a number (`inert`): what computes
+    the same numbers is one trial. Numbers are normal (`normal`), keys sorted.
     """
     defaults, specs = _normal_defaults(), field_specs()
     changed = {path: raw for path, raw in flatten(recipe).items() if raw != specs[path].default}  # cheap: most are not
-    kept = {path: value for path, raw in changed.items() if (value := normal(raw)) != defaults[path]}
+    live = changed.keys() - inert(recipe)
+    kept = {path: value for path, raw in changed.items() if path in live and (value := normal(raw)) != defaults[path]}
     return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -3,35 +3,39 @@
 A launcher (`workers/ray_tune.py`, or `run_inline` here) asks `next_job`, hands back events, calls `beat`.
 """
 
-import contextlib
 import dataclasses
-import hashlib
-import os
 import shutil
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from tinyablate import __version__, datasets
 from tinyablate.job import Event, Failed, Finished, Job, Progress, Started, TrialTask
 from tinyablate.plan import Plan, PlannedJob, keys_of, make_plan, unique
+from tinyablate.provenance import code_environment, train_digest
 from tinyablate.recipe import CORE_VERSION
 from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
-from tinyablate.worker import TRAIN, JobRunner, learner_named
+from tinyablate.worker import TRAIN, JobRunner
 
 BEAT_SECONDS = 10.0
 """How often leases are renewed: several times within `store.LEASE_SECONDS`."""
 
+NO_GPU = "--device cuda: this machine has no GPU that can be used; valid: --device cpu, or auto"
+
 SLICE_SECONDS = 2.0
 """Longest time slice of a job: the latency of progress, heartbeat and a clean stop."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of pretrained weights."""
+
+    path: Path
+    digest: str
+    """sha256, 16 hexadecimal digits."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class RunRequest:
     sweep: Sweep
     database: Path
     data_home: Path
-    weights: Mapping[str, Path] = field(default_factory=dict)
-    """Model name -> file of its pretrained weights."""
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    """Model name -> its pretrained weights."""
     device: str = "auto"
     slots: int | None = None
     """Trials at a time; None is one per CPU core, or `trials_per_gpu` per GPU."""
@@ -88,14 +92,22 @@ class Dispatch:
         self.started_at = self._beaten_at = time.monotonic()
         self._keys = keys_of(request.sweep)
         self._tried: set[str] = set()
-        self._core = f"{CORE_VERSION}:{train_digest()}"
-        self._environment = static_environment()
+        self._core = f"{CORE_VERSION} {train_digest()}"
+        self._environment = code_environment()
         self.plan = self._look()
         register(store, self.plan)
+        self._sweep_folders()
         self._queue = list(self.plan.jobs)
 
     def _look(self) -> Plan:
         return make_plan(self.request.sweep, self.store.states(unique(self._keys)), self._keys)
+
+    def _sweep_folders(self) -> None:
+        """Remove checkpoints of finished trials: what a driver left that died between its commit and its clean-up."""
+        done = {key[:16] for key, trial in self.plan.trials.items() if trial.state == "done"}
+        for folder in self.store.trials_folder.glob("*-*"):
+            if folder.name.partition("-")[0] in done:
+                shutil.rmtree(folder, ignore_errors=True)
 
     # ---- handing out ---------------------------------------------------------------------------------------------
 
@@ -119,14 +131,15 @@ class Dispatch:
 
     def _claim(self, planned: PlannedJob) -> Job | None:
         keys = [trial.key for trial in planned.trials]
-        self._tried.update(keys)
         job_id = uuid.uuid4().hex[:12]
         claims = {claim.key: claim for claim in self.store.claim(keys, job_id)}
+        self._tried.update(claims)
         if not claims:
             return None  # another run took them
         for claim in claims.values():
-            claim.directory.mkdir(parents=True, exist_ok=True)
+            claim.directory.mkdir(parents=True)
         recipe = planned.trials[0].recipe
+        weights = self.request.weights.get(recipe.model.name) if recipe.model.pretrained else None
         job = Job(
             id=job_id,
             tasks=tuple(
@@ -135,7 +148,8 @@ class Dispatch:
                 if trial.key in claims
             ),
             data=self.request.data_home / recipe.data.name,
-            weights=self.request.weights.get(recipe.model.name) if recipe.model.pretrained else None,
+            weights=weights.path if weights else None,
+            weights_digest=weights.digest if weights else "",
             device=self.device,
             micro_batch=self.request.micro_batch,
             core=self._core,
@@ -160,10 +174,10 @@ class Dispatch:
             case Failed(cause, message, traceback):
                 self._fail(flight, cause, message, traceback)
 
-    def lost(self, job_id: str, message: str) -> None:
-        """The worker of this job is gone without a word."""
+    def lost(self, job_id: str, message: str, traceback: str = "") -> None:
+        """The worker of this job is gone without a word; `traceback` is what its launcher knows."""
         if job_id in self.flights:
-            self._fail(self.flights[job_id], "worker lost", message, "")
+            self._fail(self.flights[job_id], "worker lost", message, traceback)
 
     def ended(self, job_id: str) -> None:
         """The job has nothing more to say."""
@@ -196,8 +210,10 @@ class Dispatch:
 
     def _fail(self, flight: Flight, cause: str, message: str, traceback: str) -> None:
         for key, claim in flight.claims.items():
-            self.store.fail(claim, cause, message, traceback)
-            self.tally.failed[key] = message
+            if self.store.fail(claim, cause, message, traceback):
+                self.tally.failed[key] = message
+            else:
+                self.tally.superseded += 1
         flight.claims.clear()
 
     # ---- keeping -------------------------------------------------------------------------------------------------
@@ -258,11 +274,10 @@ def register(store: Store, plan: Plan) -> None:
 
 def run_inline(dispatch: Dispatch, tick: Callable[[], None]) -> None:
     """Compute everything in this process, one job after another: for debugging. `tick` is called between slices."""
-    learner = learner_named(dispatch.request.learner)
     while (job := dispatch.next_job()) is not None or dispatch.replan():
         if job is None:
             continue
-        runner = JobRunner(job, learner)
+        runner = JobRunner(job, dispatch.request.learner)
         try:
             while not runner.done:
                 for event in runner.slice(SLICE_SECONDS):
@@ -272,58 +287,3 @@ def run_inline(dispatch: Dispatch, tick: Callable[[], None]) -> None:
         finally:
             runner.close()
         dispatch.ended(job.id)
-
-
-# ---- provenance ------------------------------------------------------------------------------------------------------
-
-
-def train_digest() -> str:
-    """Digest of the source of `train/`, 16 hexadecimal digits: different digests are never mixed silently."""
-    folder = Path(__file__).parent / "train"
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def git_commit() -> str:
-    """Commit of the checkout that tinyablate runs from, with "+changes" where it differs; "" outside a checkout."""
-    folder = Path(os.environ.get("TINYABLATE_SOURCE", Path(__file__).parent.parent))
-    if not (folder / ".git").exists():
-        return ""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "tinyablate", "workers")
-        return commit + ("+changes" if changed else "")
-    return ""
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def static_environment() -> dict[str, Any]:
-    """The part of an attempt's environment that the driver knows; the worker adds the rest."""
-    try:
-        ray = version("ray")
-    except PackageNotFoundError:
-        ray = ""
-    return {
-        "ray": ray,
-        "tinyablate": __version__,
-        "core_version": CORE_VERSION,
-        "train_digest": train_digest(),
-        "git_commit": git_commit(),
-    }
-
-
-def datasets_of(sweep: Sweep) -> list[str]:
-    """Names of the data sets that the sweep's cells use, each known."""
-    names = dict.fromkeys(cell.recipe.data.name for cell in sweep.cells)
-    return [datasets.lookup(name).name for name in names]
-
-
-def say(line: str) -> None:
-    """A line for the person at the terminal: never on stdout, which is for results."""
-    print(line, file=sys.stderr, flush=True)

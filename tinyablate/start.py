@@ -5,13 +5,15 @@ import signal
 from pathlib import Path
 from types import FrameType
 
+from tinyablate.errors import UsageError
 from tinyablate.finish import finish
 from tinyablate.plan import keys_of, make_plan, unique
 from tinyablate.preflight import check_models, find_weights, require_data
-from tinyablate.run import Dispatch, RunRequest, register, run_inline, say
+from tinyablate.run import NO_GPU, Dispatch, RunRequest, register, run_inline
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.collect import table_text
+from tinyablate.terminal import say, show
 from tinyablate.worker import TRAIN
 
 
@@ -36,7 +38,7 @@ def start(
             register(store, plan)  # its cells may be filled by another sweep's trials
             others = f"; {counts['running']} are running in another `tinyablate run`" if counts["running"] else ""
             say(f"{sweep.name}: nothing to do: {counts['done']} of {len(plan.trials)} trials are done{others}")
-            print(table_text(sweep, store, format_))
+            show(table_text(sweep, store, format_))
             return 0
         facts = check_models(sweep, micro_batch)
         request = RunRequest(
@@ -84,8 +86,10 @@ def start_inline(request: RunRequest, store: Store) -> int:
 
 def inline_device(wanted: str) -> str:
     """`auto` as this machine has it."""
-    if wanted != "auto":
+    if wanted == "cpu":
         return wanted
     import torch
 
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(NO_GPU)
     return "cuda" if torch.cuda.is_available() else "cpu"

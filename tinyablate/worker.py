@@ -3,7 +3,7 @@
 import importlib
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from tinyablate.errors import DataError, RecipeError, WeightsError
 from tinyablate.job import Event, Failed, Finished, Job
@@ -16,18 +16,18 @@ TRAIN = "tinyablate.train.loop:run_job"
 _CAUSES = {RecipeError: "recipe", WeightsError: "weights", DataError: "data"}
 
 
-def learner_named(name: str) -> Learner:
-    """The generator function called `module:function`."""
-    module, _, function = name.partition(":")
-    learner: Learner = getattr(importlib.import_module(module), function)
-    return learner
+def _events(job: Job, learner: str) -> Generator[Event, None, None]:
+    """Events of the learner `module:function`, imported when the first is asked for: a bad import is a failure too."""
+    module, _, function = learner.partition(":")
+    run: Learner = getattr(importlib.import_module(module), function)
+    yield from run(job)
 
 
 class JobRunner:
     """One job under way. `slice` computes for a while and returns what happened; `done` says that nothing is left."""
 
-    def __init__(self, job: Job, learner: Learner) -> None:
-        self._events = learner(job)
+    def __init__(self, job: Job, learner: str) -> None:
+        self._events = _events(job, learner)
         self._open = len(job.tasks)
         self.done = False
 
@@ -52,7 +52,7 @@ class JobRunner:
     def close(self) -> None:
         """Stop the learner where it stands; its checkpoints remain."""
         self.done = True
-        self._events.close()  # type: ignore[attr-defined]
+        self._events.close()
 
 
 def _cause(error: Exception) -> str:

@@ -10,9 +10,19 @@ import pickle
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+
+def leave(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal before the first trial (Ray takes seconds to start): go, as `main` goes."""
+    raise SystemExit(130)
+
+
+signal.signal(signal.SIGINT, leave)
+signal.signal(signal.SIGTERM, leave)
 
 # Before ray is imported. Tune's loggers, snapshots and progress cost a second a trial; the store replaces them.
 os.environ |= {
@@ -36,11 +46,13 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from tinyablate import run
+from tinyablate.errors import TinyablateError, UsageError, WorkError
 from tinyablate.finish import finish
 from tinyablate.launch import Workspace, read_request
 from tinyablate.progress import Board
 from tinyablate.store.store import Store
-from tinyablate.worker import JobRunner, learner_named
+from tinyablate.terminal import repair_streams, say
+from tinyablate.worker import JobRunner
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Ray's shared memory: jobs and events are small, data sets are read from the page cache."""
@@ -50,12 +62,11 @@ class Worker(tune.Trainable):
     """Computes jobs in time slices. The process, its imports and its data set stay from one job to the next."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._learner = learner_named(config["learner"])
-        self._runner = JobRunner(pickle.loads(config["job"]), self._learner)
+        self._runner = JobRunner(pickle.loads(config["job"]), config["learner"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._runner.close()
-        self._runner = JobRunner(pickle.loads(new_config["job"]), self._learner)
+        self._runner = JobRunner(pickle.loads(new_config["job"]), new_config["learner"])
         return True
 
     def step(self) -> dict[str, Any]:
@@ -99,6 +110,7 @@ class Driver(tune.Callback):
 
     def __init__(self, dispatch: run.Dispatch, board: Board, slots: int) -> None:
         self._dispatch, self._board, self._slots = dispatch, board, slots
+        self._looked_at = time.monotonic()
         self.signalled = 0
 
     def __reduce__(self) -> Any:
@@ -127,7 +139,8 @@ class Driver(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         job = trial.config["id"]
-        self._dispatch.lost(job, "the worker process died (killed, or out of memory): see the system log")
+        error = str(trial.get_error() or "")
+        self._dispatch.lost(job, "the worker process died (killed, or out of memory): see the system log", error)
         self._dispatch.ended(job)
         self._forget(trial)
 
@@ -140,6 +153,9 @@ class Driver(tune.Callback):
     def on_step_begin(self, iteration: int, trials: Any, **_: Any) -> None:
         if self.signalled:
             raise KeyboardInterrupt
+        if time.monotonic() - self._looked_at >= run.BEAT_SECONDS:
+            self._looked_at = time.monotonic()
+            check_ray()
         self._dispatch.beat()
         self._board.tick()
 
@@ -150,11 +166,17 @@ class Driver(tune.Callback):
             raise KeyboardInterrupt
 
 
+def check_ray() -> None:
+    """Ray without its node manager waits for ever: end the run instead, and give its trials back."""
+    if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+        raise WorkError("Ray's own process died; nothing that was reported done is lost: run again to continue")
+
+
 def start_ray(workspace: Workspace, request: run.RunRequest) -> tuple[str, int]:
     """Start a Ray of our own; returns the device type and the number of trials at a time."""
     ray.init(
         address="local",
-        num_cpus=request.slots if request.device == "cpu" else None,
+        num_cpus=request.slots,
         num_gpus=0 if request.device == "cpu" else None,
         include_dashboard=False,
         configure_logging=True,
@@ -164,8 +186,10 @@ def start_ray(workspace: Workspace, request: run.RunRequest) -> tuple[str, int]:
         _temp_dir=str(workspace.ray),
     )
     gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-    device = "cuda" if request.device == "cuda" or (request.device == "auto" and gpus) else "cpu"
-    slots = gpus * request.trials_per_gpu if device == "cuda" else request.slots or os.cpu_count() or 1
+    if request.device == "cuda" and not gpus:
+        raise UsageError(run.NO_GPU)
+    device = "cuda" if gpus and request.device != "cpu" else "cpu"
+    slots = gpus * request.trials_per_gpu if device == "cuda" else int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
     return device, slots
 
 
@@ -206,11 +230,19 @@ def drive(workspace: Workspace) -> int:
 
 def main() -> int:
     """Drive, then leave nothing behind."""
+    repair_streams()
     workspace = Workspace(Path(sys.argv[1]))
     os.chdir(workspace.code)  # Ray puts the current folder on its workers' path: not the user's checkout
     try:
         return drive(workspace)
+    except TinyablateError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:  # the second signal
+        return 130
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # what follows takes a second or two and ends by itself
         ray.shutdown()
         shutil.rmtree(workspace.root, ignore_errors=True)
 

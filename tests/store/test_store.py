@@ -23,23 +23,10 @@ from tinyablate.store.store import Store
 
 OutcomeOf = Callable[[NewTrial], Outcome]
 ENVIRONMENT = EnvironmentRecord(
-    "host",
-    "cpu",
-    "",
-    "3.11",
-    "2.15",
-    "0.29",
-    "1.0.31",
-    "2.60",
-    "0.1.0",
-    CORE_VERSION,
-    "abc",
-    "c0ffee",
-    "d",
-    1,
-    False,
-    "x",
-)
+    host="host", device="cpu", driver="", python="3.11", torch="2.15", torchvision="0.29", timm="1.0.31", ray="2.60",
+    tinyablate="0.1.0", core_version=CORE_VERSION, train_digest="abc", git_commit="c0ffee", data_digest="d",
+    weights_digest="", threads=1, compiled=False, memory_format="x",
+)  # fmt: skip
 
 
 def rows(store: Store, sql: str) -> list[tuple[object, ...]]:
@@ -73,7 +60,8 @@ def test_a_claim_is_exclusive(store: Store, trials: list[NewTrial]) -> None:
     first = store.claim(keys[:2], "job-a")
     assert [claim.key for claim in first] == keys[:2]
     assert [claim.key for claim in store.claim(keys, "job-b")] == keys[2:]
-    assert first[0].directory == store.home / "ablations.trials" / f"{keys[0][:16]}-1"
+    assert first[0].directory.parent == store.home / "ablations.db.trials"
+    assert first[0].directory.name.startswith(f"{keys[0][:16]}-1-")
     assert store.states(keys)[keys[0]] == ("running", None, True)
 
 
@@ -129,7 +117,7 @@ def test_a_dead_drivers_claim_is_free_at_once(tmp_path: Path, store: Store, tria
     assert (dead.returncode, dead.stdout) == (-9, "1\n")
     assert store.states([trials[0].key])[trials[0].key] == ("running", None, False)
     (claim,) = store.claim([trials[0].key], "job-2")
-    assert claim.directory.name.endswith("-2")
+    assert "-2-" in claim.directory.name
     assert rows(store, "SELECT state, cause FROM attempts ORDER BY number") == [
         ("lost", "driver gone"),
         ("running", None),
@@ -205,7 +193,7 @@ def test_pragmas_hold(store: Store) -> None:
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         ]
-    assert values == ["wal", 2, 1, 30000]
+    assert values == ["wal", 2, 1, 60000]
 
 
 def test_newer_database_is_refused(tmp_path: Path) -> None:
@@ -229,6 +217,8 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE something (x)")
     with pytest.raises(StoreError, match="another program"):
         Store(other)
+    with sqlite3.connect(other) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",), "it was changed"
     with pytest.raises(StoreError, match="is a folder"):
         Store(tmp_path)
     with pytest.raises(StoreError, match="PostgreSQL does not work yet"):
@@ -260,3 +250,28 @@ def test_two_processes_create_one_database(tmp_path: Path) -> None:
     assert [process.wait(60) for process in running] == [0, 0, 0, 0]
     with Store(tmp_path / "a.db") as store:
         assert rows(store, "SELECT version FROM schema_version") == [(1,)]
+
+
+def test_migrations_lead_to_the_schema_that_the_code_declares(store: Store) -> None:
+    """A migrated database has exactly the tables, columns and types of `schema`: a change of it needs a new version."""
+    inspector = sa.inspect(store.engine())
+    assert set(inspector.get_table_names()) == set(schema.metadata.tables)
+    for name, table in schema.metadata.tables.items():
+        found = {column["name"]: str(column["type"]) for column in inspector.get_columns(name)}
+        assert found == {column.name: str(column.type) for column in table.columns}, name
+    fields = {schema.column_name(path) for path in field_specs()}
+    assert fields <= {column["name"] for column in inspector.get_columns("results")}
+
+
+@pytest.mark.parametrize(
+    "stored", sorted((Path(__file__).parent / "fixtures").glob("*.sql")), ids=lambda path: path.stem
+)
+def test_stored_databases_of_every_version_still_open(stored: Path, tmp_path: Path) -> None:
+    """A database as each version left it opens, migrates and has its results."""
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.executescript(stored.read_text())
+    with Store(tmp_path / "old.db") as store:
+        assert rows(store, "SELECT max(version) FROM schema_version") == [(schema.SCHEMA_VERSION,)]
+        assert rows(store, "SELECT state, count(*), round(sum(last_val_top1), 6) FROM results GROUP BY 1") == [
+            ("complete", 6, 435.063687), ("diverged", 3, 214.270897), ("failed", 3, None),
+        ]  # fmt: skip

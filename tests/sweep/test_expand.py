@@ -419,7 +419,9 @@ def test_any_grid_expands_to_its_product_and_always_the_same(axes, tmp_path_fact
     """A grid has as many cells as the product of its levels, no two with one recipe, and the same ones every time."""
     path = tmp_path_factory.mktemp("grid") / "grid.toml"
     lines = [f'"{field}" = {levels}' for field, levels in axes.items()]
-    path.write_text("seeds = [0]\nbaseline.model.name = 'm'\n[grid]\n" + "\n".join(lines) + "\n")
+    path.write_text(
+        "seeds = [0]\nbaseline.model.name = 'm'\nbaseline.mix.mixup_alpha = 0.8\n[grid]\n" + "\n".join(lines) + "\n"
+    )
     sweep = load(path)
     wanted = list(itertools.product(*axes.values()))
     assert len(sweep.cells) == len(sweep.rows) * len(sweep.columns) == len(wanted)
@@ -443,7 +445,7 @@ def test_ten_thousand_cells_cost_less_than_their_recipes_one_by_one(write):
     """Reading, checking and expanding a grid of 10,000 cells costs less than building its recipes from their leaves."""
     rates, decays = [i / 1000 for i in range(1, 101)], [i / 1000 for i in range(100)]
     axes = f"optimizer.lr = {rates}\noptimizer.weight_decay = {decays}\n"
-    path = write(f"seeds = [0]\nbaseline.model.name = 'm'\n[grid]\n{axes}")
+    path = write(f"seeds = [0]\nbaseline.model.name = 'm'\nbaseline.mix.mixup_alpha = 0.8\n[grid]\n{axes}")
     recipes = [flatten(cell.recipe) for cell in load(path).cells]
     assert len(recipes) == 10_000
     assert _cpu_seconds(lambda: load(path)) < _cpu_seconds(lambda: [canonical(build(leaves)) for leaves in recipes])

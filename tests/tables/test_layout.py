@@ -245,6 +245,14 @@ def test_mixtures_are_named(row, sweep, done, change, words):
     assert words in note
 
 
+def test_mixed_weights_are_named(row, sweep, done):
+    """Trials of one model that start from different files of weights are named."""
+    first, second, third = done(*BASE)
+    other = third._replace(provenance=dataclasses.replace(third.provenance, weights_digest="b"))
+    (note,) = notes(build(sweep([row(0, "Default")]), {(0, 0): [first, second, other]}), "MIXED")
+    assert "2 different files of pretrained weights" in note
+
+
 def test_equal_provenance_is_no_mixture(row, sweep, done):
     """Two records with the same content are one, though they are two objects."""
     first, *others = done(*BASE)

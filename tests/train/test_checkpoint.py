@@ -107,8 +107,6 @@ def test_prune_keeps_one_epoch_and_other_files(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_text("kept")
     checkpoint.prune(tmp_path, 3)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["epoch-0003.pt", "log.txt"]
-    checkpoint.discard(tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["log.txt"]
 
 
 def test_the_newest_epoch_that_all_trials_have_is_found(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_an_outcome_holds_what_was_measured(lab: Lab, changed: Change) -> None:
     metrics = dict(outcome.metrics)
     assert metrics["parameters"] == metrics["trainable_parameters"] > 300_000
     assert epoch.seconds is not None
-    assert 0 < epoch.seconds <= metrics["train_seconds"]
+    assert epoch.seconds > 0
     assert epoch.images_per_second is not None
     assert epoch.images_per_second > 200 / epoch.seconds
 
@@ -166,7 +166,6 @@ def test_times_are_never_taken_from_a_shared_job(lab: Lab, changed: Change) -> N
     for outcome in ran.outcomes.values():
         assert outcome.epochs[0].seconds is None
         assert outcome.epochs[0].images_per_second is None
-        assert "train_seconds" not in dict(outcome.metrics)
 
 
 def test_trials_of_lone_jobs_are_resumed_together(lab: Lab, changed: Change) -> None:
@@ -196,15 +195,13 @@ def test_another_core_is_not_continued(lab: Lab, changed: Change) -> None:
 
 
 def test_a_finished_trial_is_told_again_without_training(lab: Lab, changed: Change) -> None:
-    """If its driver died before committing, the last checkpoint gives the outcome at once, until it is discarded."""
+    """If its driver died before committing, the last checkpoint gives the outcome at once."""
     recipe = changed(schedule__epochs=2)
     task = lab.task("a", recipe)
     first = lab.run(task).outcomes["a"]
     again = lab.run(lab.task("a", recipe, (task.directory,)))
     assert not again.progress
     assert again.outcomes["a"].epochs == first.epochs
-    checkpoint.discard(task.directory)
-    assert list(task.directory.iterdir()) == []
 
 
 def test_only_the_newest_checkpoint_is_kept(lab: Lab, changed: Change) -> None:

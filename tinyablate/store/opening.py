@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tinyablate import __version__
-from tinyablate.errors import StoreError
+from tinyablate.errors import StoreError, WorkError
 from tinyablate.store import schema
 
 MOUNTS = Path("/proc/mounts")
@@ -21,18 +21,23 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "glusterfs", "ceph
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One transaction that holds the write lock from its start: nobody writes between its reads and its writes."""
     with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
-        except BaseException:
-            connection.exec_driver_sql("ROLLBACK")
+            connection.exec_driver_sql("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sa.exc.DatabaseError):
+                connection.exec_driver_sql("ROLLBACK")
+            if isinstance(error, sa.exc.OperationalError):  # locked for too long, disk full: no fault of the caller's
+                raise WorkError(f"the database cannot be written: {error.orig}; run again to continue") from error
             raise
-        connection.exec_driver_sql("COMMIT")
 
 
 def migrate(engine: sa.Engine, path: Path) -> None:
     """Bring the schema up to date, each step and its record in one transaction."""
     version = stored_version(engine, path)
+    with engine.connect() as connection:  # only now that it is known to be ours: the mode stays with the file
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     for target in range(version + 1, schema.SCHEMA_VERSION + 1):
         with transaction(engine) as connection:
             if target <= _version_inside(connection):
@@ -47,7 +52,7 @@ def database_path(url_or_path: str | Path) -> Path:
     text = os.fspath(url_or_path)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        path = Path(text).expanduser()
+        path = Path(text)
     elif scheme == "sqlite":
         path = Path(rest.removeprefix("/"))
     elif scheme.startswith("postgres"):
@@ -56,18 +61,23 @@ def database_path(url_or_path: str | Path) -> Path:
         )
     else:
         raise StoreError(f"--db {scheme}://…: not a database that tinyablate knows; valid: a file path, sqlite:///PATH")
-    if path.is_dir():
+    try:
+        path = path.expanduser()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such user, a null byte
+        raise StoreError(f"--db {text[:60]}: cannot be a path: {error}") from error
+    if is_folder:
         raise StoreError(f"{path}: is a folder; --db takes the path of a database file, such as {path}/ablations.db")
     return path.absolute()
 
 
 def make_engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), isolation_level="AUTOCOMMIT")
 
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: object) -> None:
-        # WAL: readers never block the writer. FULL: an acknowledged commit survives a power cut.
-        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        # FULL: an acknowledged commit survives a power cut. (WAL, set in `migrate`: readers never block the writer.)
+        for pragma in ("busy_timeout=60000", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine

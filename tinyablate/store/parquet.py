@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tinyablate.store import schema
-from tinyablate.store.store import Store
+from tinyablate.store.store import CHUNK, Store
 
 _QUERIES = {
     "trials": "SELECT * FROM results",
@@ -30,15 +30,12 @@ def mirror(store: Store) -> Path:
     types = _arrow_types(pa)
     with store.engine().connect() as connection:
         for name, sql in _QUERIES.items():
-            result = connection.execute(sa.text(sql))
-            columns, rows = list(result.keys()), result.fetchall()
-            values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-            arrays = [
-                pa.array(list(column), type=types.get(key, pa.string()))
-                for key, column in zip(columns, values, strict=True)
-            ]
+            result = connection.execution_options(yield_per=CHUNK).execute(sa.text(sql))
+            schema_of_file = pa.schema([(column, types.get(column, pa.string())) for column in result.keys()])  # noqa: SIM118
             aside = folder / f".{name}.{os.getpid()}.parquet"
-            pq.write_table(pa.table(arrays, names=columns), aside)
+            with pq.ParquetWriter(aside, schema_of_file) as writer:
+                for rows in result.partitions():
+                    writer.write_table(pa.table(list(map(list, zip(*rows, strict=True))), schema=schema_of_file))
             os.replace(aside, folder / f"{name}.parquet")
     return folder
 

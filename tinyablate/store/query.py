@@ -70,11 +70,12 @@ def run_sql(path: Path, sql: str) -> Rows:
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)
     try:
         connection.set_authorizer(_authorize)
+        connection.set_progress_handler(lambda: 0, 1_000_000)  # lets Ctrl-C in
         cursor = connection.execute(sql)
         if cursor.description is None:
             raise UsageError("query: only a SELECT can be asked; the database is opened read-only")
         return Rows(tuple(column[0] for column in cursor.description), tuple(cursor.fetchall()))
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
         raise UsageError(f"query: {_explained(str(error))}") from error
     finally:
         connection.close()

@@ -79,6 +79,7 @@ class EnvironmentRecord:
     train_digest: str
     git_commit: str
     data_digest: str
+    weights_digest: str
     threads: int
     compiled: bool
     memory_format: str

@@ -7,6 +7,7 @@ to the attempt that computed it, and `trials.accepted_attempt_id` says which att
 import types
 import typing
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -125,12 +126,14 @@ environments = Table(
     Column("train_digest", Text, nullable=False),
     Column("git_commit", Text, nullable=False),
     Column("data_digest", Text, nullable=False),
+    Column("weights_digest", Text, nullable=False),
     Column("threads", Integer, nullable=False),
     Column("compiled", Boolean, nullable=False),
     Column("memory_format", Text, nullable=False),
     UniqueConstraint(
         "host", "device", "driver", "python", "torch", "torchvision", "timm", "ray", "tinyablate", "core_version",
-        "train_digest", "git_commit", "data_digest", "threads", "compiled", "memory_format", name="one_of_each",
+        "train_digest", "git_commit", "data_digest", "weights_digest", "threads", "compiled", "memory_format",
+        name="one_of_each",
     ),
 )  # fmt: skip
 
@@ -229,27 +232,13 @@ artefacts = Table(
     Column("bytes", Integer, nullable=False),
 )
 
-# What a person wants to SELECT from: only the attempts that count, with the recipe spelled out.
-RESULTS_VIEW = (
-    "CREATE VIEW results AS SELECT t.key AS trial, t.seed, t.state, o.observer, o.epochs, o.best_epoch, "
-    "o.best_val_top1, o.best_val_top5, o.best_val_loss, o.last_val_top1, o.last_val_top5, o.last_val_loss, "
-    "o.last_train_loss, o.diverged_epoch, o.parameters, o.trainable_parameters, t.fingerprint, {fields} "
-    "FROM trials t JOIN variants v ON v.id = t.variant_id "
-    "LEFT JOIN outcomes o ON o.attempt_id = t.accepted_attempt_id"
-)
-CURVES_VIEW = (
-    "CREATE VIEW curves AS SELECT t.key AS trial, t.seed, e.observer, e.epoch, e.lr, e.train_loss, e.val_loss, "
-    "e.val_top1, e.val_top5, e.seconds, e.images_per_second FROM epochs e JOIN trials t "
-    "ON t.accepted_attempt_id = e.attempt_id"
-)
-
 
 def _version_1(connection: Connection) -> None:
-    """The first schema: all tables, and two views for people."""
-    metadata.create_all(connection, checkfirst=False)
-    fields = ", ".join(f"v.{column_name(path)}" for path in field_specs())
-    connection.exec_driver_sql(RESULTS_VIEW.format(fields=fields))
-    connection.exec_driver_sql(CURVES_VIEW)
+    """The first schema, as it was: all tables, and two views for people. Never edited; changes are later versions."""
+    statements = files("tinyablate.store").joinpath("version_1.sql").read_text()
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            connection.exec_driver_sql(statement)
 
 
 MIGRATIONS: types.MappingProxyType[int, Callable[[Connection], None]] = types.MappingProxyType({1: _version_1})

@@ -8,6 +8,7 @@ fencing token: `finish`, `fail` and `release` with an old token change nothing t
 """
 
 import contextlib
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -38,6 +39,7 @@ class Store:
     def __init__(self, url_or_path: str | Path) -> None:
         self.path = database_path(url_or_path)
         self.home = self.path.parent
+        self.trials_folder = self.home / f"{self.path.name}.trials"
         self.owner = own_token()
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,7 @@ class Store:
     def claim(self, keys: Sequence[str], job: str) -> list[Claim]:
         """Claim whichever of these trials may be computed now; others' live work and finished trials are left out.
 
-        Each claim starts an attempt with a directory of its own (not created here): `DATABASE.trials/KEY-NUMBER`.
+        Each claim starts an attempt with a directory of its own (not created here): `DATABASE.trials/KEY-NUMBER-TOKEN`.
         """
         now = time.time()
         with self._write() as connection:
@@ -147,7 +149,7 @@ class Store:
             connection.execute(sa.update(table).where(table.c.id.in_(abandoned)).values(lost))
         number = history[0].number + 1 if history else 1
         fence = row.fence + 1
-        directory = f"{self.path.stem}.trials/{row.key[:16]}-{number}"
+        directory = f"{self.trials_folder.name}/{row.key[:16]}-{number}-{secrets.token_hex(4)}"
         leased = {"state": "running", "fence": fence, "owner": self.owner, "lease_until": now + LEASE_SECONDS}
         connection.execute(
             sa.update(schema.trials).where(schema.trials.c.id == row.id).values(**leased, updated_at=now)
@@ -227,15 +229,15 @@ class Store:
             if rows:
                 connection.execute(sa.insert(table), [{**ids, **row} for row in rows])
 
-    def fail(self, claim: Claim, cause: str, message: str, traceback: str) -> None:
-        """Record that the attempt failed; the trial is failed too, if the lease still holds."""
-        self._end(claim, "failed", "failed", cause=cause, message=message, traceback=traceback)
+    def fail(self, claim: Claim, cause: str, message: str, traceback: str) -> bool:
+        """Record that the attempt failed; the trial has failed too if the lease still holds, which is returned."""
+        return self._end(claim, "failed", "failed", cause=cause, message=message, traceback=traceback)
 
     def release(self, claim: Claim, cause: str) -> None:
         """Give a claim back unfinished (a clean stop): the trial is pending again, its checkpoints stay."""
         self._end(claim, "interrupted", "pending", cause=cause)
 
-    def _end(self, claim: Claim, attempt_state: str, trial_state: str, **record: str) -> None:
+    def _end(self, claim: Claim, attempt_state: str, trial_state: str, **record: str) -> bool:
         now = time.time()
         with self._write() as connection:
             held = self._holds(connection, claim)
@@ -243,6 +245,7 @@ class Store:
             if held:
                 values = {"state": trial_state, "owner": None, "lease_until": None, "updated_at": now}
                 connection.execute(sa.update(schema.trials).where(schema.trials.c.id == claim.trial_id).values(values))
+            return held
 
     def _holds(self, connection: sa.Connection, claim: Claim) -> bool:
         columns = sa.select(schema.trials.c.fence, schema.trials.c.state)

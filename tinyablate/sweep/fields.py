@@ -254,7 +254,10 @@ def _toml_value(written: str) -> object:
     """`written` read as the right side of a TOML assignment. Raises ValueError where it is none, or more than one."""
     import tomllib
 
-    table = tomllib.loads(f"value = {written}")
+    try:
+        table = tomllib.loads(f"value = {written}")
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if table.keys() != {"value"}:
         raise ValueError("more than one value")
     return table["value"]

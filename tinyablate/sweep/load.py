@@ -129,7 +129,9 @@ def _read(path: Path, name: str, place: Place) -> Source | None:
         place.refuse(f"{where}cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
         place.refuse(f"{where}is not UTF-8 (byte {error.start})")
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        place.refuse(f"{where}is nested too deeply")
+    except ValueError as error:  # TOMLDecodeError; a number of more digits than Python reads
         message = str(error).replace("at end of document", f"at line {text.count(chr(10)) + 1}, the end of the file")
         place.refuse(f"{where}is no valid TOML: {message}")
     else:

@@ -1,7 +1,7 @@
 """The footnotes of a table: how its numbers were made, what they cannot say, and what they mix. Sentences only."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ class Facts:
     """A phrase for each diverged trial."""
     provenance: Counter[tuple[str, Provenance]]
     """(data set's name, provenance) -> complete trials."""
+    weights: Mapping[str, set[str]]
+    """Model -> digests of the pretrained weights that its complete trials started from."""
 
 
 def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
@@ -40,6 +42,7 @@ def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[
     if sweep.source:
         yield f"Source: {sweep.source}."
     yield from _data(sweep, facts.provenance)
+    yield from _weights(facts.weights)
     yield from _code(facts.provenance)
 
 
@@ -152,6 +155,12 @@ def _data(sweep: Sweep, provenance: Counter[tuple[str, Provenance]]) -> Iterator
         yield f"Data: {name} (fingerprint {datasets.lookup(name).fingerprint}{digest})."
         if len(digests) > 1:
             yield f"MIXED: the results on {name} come from {len(digests)} different preparations of the data."
+
+
+def _weights(weights: Mapping[str, set[str]]) -> Iterator[str]:
+    for model, digests in weights.items():
+        if len(digests) > 1:
+            yield f"MIXED: the results of {model} start from {len(digests)} different files of pretrained weights."
 
 
 def _code(provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:

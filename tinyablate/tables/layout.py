@@ -47,6 +47,8 @@ class _Collected:
     """A phrase for each diverged trial."""
     provenance: Counter[tuple[str, Provenance]]
     """(data set's name, provenance) -> complete trials."""
+    weights: Mapping[str, set[str]]
+    """Model -> digests of the pretrained weights that its complete trials started from."""
 
 
 def build(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult]]) -> Table:
@@ -61,7 +63,7 @@ def build(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult]])
     correlation = stats.correlation(collected.values[0], reference[0])
     correlation[list(unpaired)] = np.nan
     rows = _rows(sweep, collected, reference, unpaired)
-    facts = Facts(unpaired, correlation, collected.diverged, collected.provenance)
+    facts = Facts(unpaired, correlation, collected.diverged, collected.provenance, collected.weights)
     return Table(_title(sweep), sweep.question, _columns(sweep), rows, tuple(footnotes(sweep, rows, facts)))
 
 
@@ -91,18 +93,21 @@ def _collect(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult
     found: list[CellResult] = []
     diverged: list[str] = []
     origins: dict[str, list[Provenance | None]] = {}
+    weights: dict[str, set[str]] = {}
     for cell in sweep.cells:
         row, start = sweep.rows[cell.row], (cell.row * shape[1] + cell.column) * shape[2]
         planned = [result for result in results.get((cell.row, cell.column), ()) if result.seed in row.seeds]
         where += [start + union[result.seed] for result in planned]
         found += planned
         diverged += [_divergence(sweep, cell, result) for result in planned if result.state == "diverged"]
-        origins.setdefault(cell.recipe.data.name, []).extend(r.provenance for r in planned if r.state == "complete")
+        complete = [result.provenance for result in planned if result.state == "complete"]
+        origins.setdefault(cell.recipe.data.name, []).extend(complete)
+        weights.setdefault(cell.recipe.model.name, set()).update(p.weights_digest for p in complete if p is not None)
     states = np.zeros(shape, dtype=np.int64)
     states.reshape(-1)[where] = [_CODES[result.state] for result in found]
     if np.count_nonzero(states) != len(found):
         raise ValueError("two results for one seed of one cell")
-    return _Collected(_values(sweep.metrics, shape, where, found), states, tuple(diverged), _counted(origins))
+    return _Collected(_values(sweep.metrics, shape, where, found), states, tuple(diverged), _counted(origins), weights)
 
 
 def _values(

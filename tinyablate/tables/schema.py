@@ -21,6 +21,7 @@ class Provenance:
     timm: str
     core_version: int
     data_digest: str
+    weights_digest: str = ""
 
 
 class CellResult(NamedTuple):

@@ -22,7 +22,10 @@ _FORMAT = 1
 """Version of the file's form; files of another are not continued."""
 _PATTERN = "epoch-*.pt"
 _ASIDE = "epoch-*.pt.part"
-_DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.PickleError, zipfile.BadZipFile)
+_DAMAGED = (
+    OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, pickle.PickleError,
+    zipfile.BadZipFile,
+)  # fmt: skip
 """What reading a truncated, foreign or altered file raises."""
 
 
@@ -84,11 +87,6 @@ def prune(directory: Path, epoch: int) -> None:
         for file in directory.glob(pattern):
             if file != path(directory, epoch):
                 file.unlink(missing_ok=True)
-
-
-def discard(directory: Path) -> None:
-    """Remove every checkpoint in `directory`: its trial has its outcome."""
-    prune(directory, -1)
 
 
 def newest_common(tasks: Sequence[TrialTask], core: str) -> list[Checkpoint] | None:

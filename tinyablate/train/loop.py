@@ -22,8 +22,8 @@ def run_job(job: Job) -> Iterator[Event]:
 
     Yields Started; Progress after every update and every evaluated batch (`step` counts both); in each epoch an
     EpochDone per trial, once all their checkpoints are safe; Finished per trial. It may be abandoned at any event. The
-    last epoch's checkpoints stay until `checkpoint.discard`. Raises what breaks: RecipeError, WeightsError, DataError,
-    and OSError where a trial's directory is gone.
+    last epoch's checkpoints stay: the driver removes them when it has committed the outcome. Raises what breaks:
+    RecipeError, WeightsError, DataError, and OSError where a trial's directory is gone.
     """
     clock = Clock()
     return clock.excluding_pauses(_events(job, clock))
@@ -55,7 +55,7 @@ def _events(job: Job, clock: Clock) -> Iterator[Event]:
         trained = clock.seconds - began
         if not math.isfinite(train_loss):
             for observer in observers:
-                yield _finished(work, observer, clock, diverged=epoch)
+                yield _finished(work, observer, diverged=epoch)
             return
 
         # --- evaluate
@@ -73,7 +73,7 @@ def _events(job: Job, clock: Clock) -> Iterator[Event]:
                 observer.results.append(_result(observer, epoch, lr, train_loss, scores, timing))
             else:
                 observers.remove(observer)
-                yield _finished(work, observer, clock, diverged=epoch)
+                yield _finished(work, observer, diverged=epoch)
         if not observers:
             return
 
@@ -83,7 +83,7 @@ def _events(job: Job, clock: Clock) -> Iterator[Event]:
             yield EpochDone(observer.task.key, observer.results[-1])
 
     for observer in observers:
-        yield _finished(work, observer, clock)
+        yield _finished(work, observer)
 
 
 def _result(
@@ -108,18 +108,16 @@ def _result(
     )
 
 
-def _finished(work: Work, observer: Observer, clock: Clock, diverged: int | None = None) -> Finished:
+def _finished(work: Work, observer: Observer, diverged: int | None = None) -> Finished:
     """The outcome of a trial that is through, or whose loss stopped being finite in epoch `diverged`."""
-    metrics = [
+    metrics = (
         ("parameters", float(work.built.parameters)),
         ("trainable_parameters", float(work.built.trainable_parameters)),
-    ]
-    if work.alone:
-        metrics.append(("train_seconds", clock.seconds))
+    )
     outcome = Outcome(
         state="complete" if diverged is None else "diverged",
         epochs=tuple(observer.results),
-        metrics=tuple(metrics),
+        metrics=metrics,
         diverged_epoch=diverged,
     )
     return Finished(observer.task.key, outcome)

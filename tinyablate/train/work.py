@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinyablate.job import Environment, Job, TrialTask
-from tinyablate.recipe import Ema, Evaluate, Recipe
+from tinyablate.recipe import Recipe, trunk
 from tinyablate.train import checkpoint
 from tinyablate.train import device as devices
 from tinyablate.train.batches import Inputs, Split, TrainBatches, channel_statistics, load_images
@@ -57,7 +57,7 @@ def prepare(job: Job) -> Work:
         learner=learner,
         observers=[Observer(task, learner) for task in job.tasks],
         built=built,
-        environment=devices.environment(device, data.digest),
+        environment=dataclasses.replace(devices.environment(device, data.digest), weights_digest=job.weights_digest),
         alone=len(job.tasks) == 1,
         reads_losses=device.type == "cpu",
     )
@@ -65,15 +65,22 @@ def prepare(job: Job) -> Work:
 
 def _common(tasks: Sequence[TrialTask]) -> tuple[Recipe, int]:
     """The recipe, less what observers do, and the seed of all tasks. Raises ValueError where there are several."""
-    common, *others = ((dataclasses.replace(task.recipe, ema=Ema(), evaluate=Evaluate()), task.seed) for task in tasks)
+    common, *others = ((trunk(task.recipe), task.seed) for task in tasks)
     if any(other != common for other in others):
         raise ValueError("the trials of a job differ in more than what observers do")
     return common
 
 
+def _core(job: Job, environment: Environment) -> str:
+    """What a checkpoint must come from to be continued: a trial is never half of one code, half of another."""
+    return " ".join(
+        (job.core, environment.device, environment.torch, environment.timm, environment.data_digest, job.weights_digest)
+    )
+
+
 def resume(job: Job, work: Work) -> int:
     """Take up what earlier attempts left of all trials, if anything; returns the number of epochs done."""
-    found = checkpoint.newest_common(job.tasks, job.core)
+    found = checkpoint.newest_common(job.tasks, _core(job, work.environment))
     if found is None:
         return 0
     work.learner.restore(found[0].learner)
@@ -84,9 +91,9 @@ def resume(job: Job, work: Work) -> int:
 
 def save(job: Job, work: Work, epoch: int) -> None:
     """Every trial's checkpoint of `epoch`. Older ones go when all have it, so that a kill leaves a common epoch."""
-    learner = work.learner.state()
+    learner, core = work.learner.state(), _core(job, work.environment)
     for observer in work.observers:
         key, state, results = observer.task.key, observer.state(), observer.results
-        checkpoint.save(observer.task.directory, Checkpoint(job.core, key, epoch, learner, state, results))
+        checkpoint.save(observer.task.directory, Checkpoint(core, key, epoch, learner, state, results))
     for observer in work.observers:
         checkpoint.prune(observer.task.directory, epoch)

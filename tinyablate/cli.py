@@ -126,8 +126,11 @@ def copy_command(sweep: str, folder: Path) -> None:
     """Copy a bundled sweep, with the files it extends, into FOLDER [./sweeps] to edit it."""
     from tinyablate import bundled
 
-    for path in bundled.copy(sweep, folder):
+    copied = bundled.copy(sweep, folder)
+    for path in copied:
         show(str(path))
+    if not copied:
+        say(f"{sweep}: is in {folder} already, unchanged")
 
 
 @app.command("plan")

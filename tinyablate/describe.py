@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tinyablate.datasets import lookup
 from tinyablate.errors import SweepError, UsageError
 from tinyablate.plan import Plan, keys_of, make_plan, unique
 from tinyablate.store import schema
@@ -123,6 +124,25 @@ def describe_plan(plan: Plan, format: str) -> str:
     return _plan_text(plan, rows, excluded)
 
 
+def heading(sweep: Sweep) -> str:
+    """The sweep's title with what changes its meaning."""
+    smoke = "SMOKE — " if sweep.smoke else ""
+    overrides = " ".join(f"--set {override}" for override in sweep.overrides)
+    return f"{smoke}{sweep.title}" + (f" [{overrides}]" if overrides else "")
+
+
+def _unprepared(sweep: Sweep) -> list[str]:
+    """A line for each data set that `run` will refuse to do without."""
+    from tinyablate.prepare import default_home, status
+
+    used = {cell.recipe.data.name for cell in sweep.cells}
+    return [
+        f"data set {entry.name} is not prepared: tinyablate data prepare {entry.name}"
+        for entry in status(default_home())
+        if entry.name in used and not entry.prepared and not lookup(entry.name).generated
+    ]
+
+
 def _plan_text(plan: Plan, rows: list[dict[str, Any]], excluded: list[dict[str, str]]) -> str:
     from tinyablate.plan import STATES
 
@@ -131,7 +151,7 @@ def _plan_text(plan: Plan, rows: list[dict[str, Any]], excluded: list[dict[str, 
         ["row", *columns[1:]], [[str(row[name] or "") for name in columns] for row in rows[:MOST_ROWS]]
     )
     counts = ", ".join(f"{count} {state}" for state, count in plan.counts().items() if count)
-    lines = [plan.sweep.title, "", table]
+    lines = [heading(plan.sweep), "", table]
     lines += [f"… and {len(rows) - MOST_ROWS} more cells (--format json has them all)"] * (len(rows) > MOST_ROWS)
     lines += [f"excluded: {each['label']} {each['column']}".rstrip() + f": {each['reason']}" for each in excluded[:20]]
     lines += ["", f"{len(plan.trials)} trials: {counts}"]
@@ -141,6 +161,7 @@ def _plan_text(plan: Plan, rows: list[dict[str, Any]], excluded: list[dict[str, 
         shared = plan.to_run - len(plan.jobs)
         saving = f", {shared} of them observers of another's training" if shared else ""
         lines.append(f"`run` would compute {plan.to_run} trials in {len(plan.jobs)} jobs{saving}")
+        lines += _unprepared(plan.sweep)
     else:
         lines.append("nothing to run")
     return "\n".join(lines)

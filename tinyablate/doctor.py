@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tinyablate import __version__
+from tinyablate.datasets import lookup
 from tinyablate.errors import TinyablateError
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "sqlalchemy", "pydantic", "pandas", "pyarrow", "numpy", "scipy")
@@ -69,10 +70,11 @@ def _data() -> Iterator[Finding]:
 
     home = default_home()
     for entry in status(home):
-        if entry.prepared:
-            yield True, f"data set {entry.name}: prepared in {entry.folder}"
-        else:
-            yield True, f"data set {entry.name}: not prepared (tinyablate data prepare {entry.name})"
+        how = "made when it is needed" if lookup(entry.name).generated else f"tinyablate data prepare {entry.name}"
+        yield (
+            True,
+            f"data set {entry.name}: " + (f"prepared in {entry.folder}" if entry.prepared else f"not here: {how}"),
+        )
 
 
 def _disk(database: str) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
     if stopped:
         counts = remaining(dispatch, store)
         left = sum(counts.values()) - counts["done"]
-        say(f"stopped: {counts['done']} trials are done, {left} remain; run again to continue")
+        say(f"stopped: {counts['done']} of the sweep's trials done, {left} remain; run again to continue")
         return INTERRUPTED
     if running := remaining(dispatch, store)["running"]:
         say(f"{running} trials are running in another `tinyablate run`; the table fills when they are done")

@@ -7,6 +7,7 @@ import contextlib
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -74,6 +75,11 @@ def driver_command(workspace: Workspace, program: str) -> tuple[list[str], Mappi
     source = os.environ.get("TINYABLATE_SOURCE", str(Path(tinyablate.__file__).parent.parent))
     environment = os.environ | {"PYTHONPATH": path, "TINYABLATE_SOURCE": source}
     return [sys.executable, str(workspace.code / "workers" / program), str(workspace.root)], environment
+
+
+def hold_signals() -> None:
+    """Keep Ctrl-C and SIGTERM waiting over the exec, until the driver can handle them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 def become_driver(workspace: Workspace, program: str = "ray_tune.py") -> None:

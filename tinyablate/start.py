@@ -7,9 +7,11 @@ from types import FrameType
 
 from tinyablate.errors import UsageError
 from tinyablate.finish import finish
+from tinyablate.launch import become_driver, create_workspace, hold_signals, remove_leftovers
 from tinyablate.plan import keys_of, make_plan, unique
 from tinyablate.preflight import check_models, find_weights, require_data
 from tinyablate.run import NO_GPU, Dispatch, RunRequest, register, run_inline
+from tinyablate.store.opening import database_path
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.collect import table_text
@@ -30,6 +32,10 @@ def start(
     format_: str,
 ) -> int:
     """Run what is missing of `sweep`; the exit code. With the ray launcher this process becomes the driver."""
+    if not database_path(db).exists():
+        say(f"new database: {database_path(db)}")
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise UsageError(f"--weights-dir {weights_dir}: no such directory")
     with Store(db) as store:
         keys = keys_of(sweep)
         plan = make_plan(sweep, store.states(unique(keys)), keys)
@@ -53,11 +59,11 @@ def start(
             learner=os.environ.get("TINYABLATE_LEARNER", TRAIN),
             format=format_,
         )
+        if launcher == "ray":
+            hold_signals()
         say(f"{sweep.name}: {plan.to_run} trials to run in {len(plan.jobs)} jobs, {counts['done']} done already")
         if launcher == "inline":
             return start_inline(request, store)
-    from tinyablate.launch import become_driver, create_workspace, remove_leftovers
-
     for folder in remove_leftovers():
         say(f"removed what a killed run left in {folder}")
     become_driver(create_workspace(request))

@@ -15,14 +15,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from tinyablate.processes import kill_all, mentioning
+
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:
-    """A signal before the first trial (Ray takes seconds to start): go, as `main` goes."""
-    raise SystemExit(130)
+    """A signal before the first trial, in the seconds that Ray takes to start: nothing is claimed, so go at once."""
+    print("stopped before the first trial; run again to start", file=sys.stderr, flush=True)
+    kill_all(mentioning(sys.argv[1]))
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    os._exit(130)  # Ray's start cannot be unwound half-way
 
 
-signal.signal(signal.SIGINT, leave)
-signal.signal(signal.SIGTERM, leave)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+for each in SIGNALS:
+    signal.signal(each, leave)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `launch.hold_signals`
 
 # Before ray is imported. Tune's loggers, snapshots and progress cost a second a trial; the store replaces them.
 os.environ |= {
@@ -203,10 +210,12 @@ def drive(workspace: Workspace) -> int:
     request = read_request(workspace)
     with Store(request.database) as store:
         device, slots = start_ray(workspace, request)
+        for number in SIGNALS:
+            signal.signal(number, leave)  # Ray has put its own handler of SIGTERM there
         dispatch = run.Dispatch(request, store, device)
         with Board(dispatch) as board:
             driver = Driver(dispatch, board, slots)
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 signal.signal(number, driver.on_signal)
             try:
                 tune.run(
@@ -241,7 +250,7 @@ def main() -> int:
     except KeyboardInterrupt:  # the second signal
         return 130
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # what follows takes a second or two and ends by itself
         ray.shutdown()
         shutil.rmtree(workspace.root, ignore_errors=True)

@@ -80,6 +80,8 @@ def test_mistakes_are_explained(filled: Store, tmp_path: Path) -> None:
         run_sql(filled.path, "SELECT * FROM trails")
     with pytest.raises(UsageError, match="did you mean 'best_val_top"):
         run_sql(filled.path, "SELECT best_val_top FROM results")
+    with pytest.raises(UsageError, match="did you mean 'optimizer_lr'"):
+        run_sql(filled.path, "SELECT lr FROM results")
     with pytest.raises(UsageError, match="syntax error"):
         run_sql(filled.path, "SELEC 1")
     with pytest.raises(StoreError, match="no such database"):

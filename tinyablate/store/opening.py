@@ -13,6 +13,9 @@ from tinyablate import __version__
 from tinyablate.errors import StoreError, WorkError
 from tinyablate.store import schema
 
+BUSY_SECONDS = int(os.environ.get("TINYABLATE_BUSY_SECONDS", "60"))
+"""How long a writer waits for another; as long as a lease lasts. Settable so that a test need not wait."""
+
 MOUNTS = Path("/proc/mounts")
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "glusterfs", "ceph", "fuse.sshfs", "beegfs", "9p", "afs"}
 
@@ -77,7 +80,7 @@ def make_engine(path: Path) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: object) -> None:
         # FULL: an acknowledged commit survives a power cut. (WAL, set in `migrate`: readers never block the writer.)
-        for pragma in ("busy_timeout=60000", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine

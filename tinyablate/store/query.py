@@ -96,6 +96,8 @@ def _explained(message: str) -> str:
         tables = [*schema.metadata.tables, "results", "curves"]
         return f"{message}{nearest(message.removeprefix('no such table: '), tables)}; tables: {', '.join(tables)}"
     if message.startswith("no such column: "):
-        columns = sorted({column.name for table in schema.metadata.tables.values() for column in table.columns})
-        return f"{message}{nearest(message.removeprefix('no such column: '), columns)}"
+        typed = message.removeprefix("no such column: ")
+        columns = {column.name for table in schema.metadata.tables.values() for column in table.columns} - {typed}
+        fields = sorted(name for name in columns if name.endswith(f"_{typed}"))
+        return f"{message}; did you mean '{fields[0]}'?" if fields else f"{message}{nearest(typed, sorted(columns))}"
     return message

@@ -77,9 +77,14 @@ def driver_command(workspace: Workspace, program: str) -> tuple[list[str], Mappi
     return [sys.executable, str(workspace.code / "workers" / program), str(workspace.root)], environment
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_held: list[int] = []
+
+
 def hold_signals() -> None:
-    """Keep Ctrl-C and SIGTERM waiting over the exec, until the driver can handle them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    """Keep Ctrl-C and SIGTERM waiting until `become_driver`, so that no half-made workspace stays behind."""
+    for number in _SIGNALS:
+        signal.signal(number, lambda number, frame: _held.append(number))
 
 
 def become_driver(workspace: Workspace, program: str = "ray_tune.py") -> None:
@@ -87,6 +92,10 @@ def become_driver(workspace: Workspace, program: str = "ray_tune.py") -> None:
     command, environment = driver_command(workspace, program)
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # what comes from here on waits for the driver
+    if _held:
+        shutil.rmtree(workspace.root)
+        raise KeyboardInterrupt
     os.execve(command[0], command, dict(environment))
 
 

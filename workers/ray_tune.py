@@ -29,7 +29,7 @@ def leave(number: int, frame: FrameType | None) -> NoReturn:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 for each in SIGNALS:
     signal.signal(each, leave)
-signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `launch.hold_signals`
+signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `launch.become_driver`
 
 # Before ray is imported. Tune's loggers, snapshots and progress cost a second a trial; the store replaces them.
 os.environ |= {

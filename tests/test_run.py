@@ -169,7 +169,7 @@ def test_a_killed_driver_loses_nothing(cli: Cli, new_cli: Callable[[str], Cli]) 
 
 def test_two_runs_share_the_work(cli: Cli) -> None:
     """Two drivers on one database compute every trial once between them."""
-    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]"))
+    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]").replace("schedule.epochs = 2", "schedule.epochs = 6"))
     both = [cli.start("run", "tiny", "--slots", "1", **SLOW) for _ in range(2)]
     for process in both:
         _, err = process.communicate(timeout=120)

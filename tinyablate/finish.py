@@ -1,6 +1,5 @@
 """How a run ends: what failed, what remains, the Parquet mirror, the table. Prints; decides the exit code."""
 
-from tinyablate.plan import keys_of, make_plan, unique
 from tinyablate.run import Dispatch
 from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
@@ -21,21 +20,15 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
         say(f"failed: trial {key[:12]}: {first_line(message)}; see: tinyablate show {key[:12]}")
     if tally.superseded:
         say(f"{tally.superseded} results came after their lease was lost; they are kept as superseded")
+    counts = dispatch.look().counts()
     if stopped:
-        counts = remaining(dispatch, store)
         left = sum(counts.values()) - counts["done"]
         say(f"stopped: {counts['done']} of the sweep's trials done, {left} remain; run again to continue")
         return INTERRUPTED
-    if running := remaining(dispatch, store)["running"]:
-        say(f"{running} trials are running in another `tinyablate run`; the table fills when they are done")
+    if counts["running"]:
+        say(f"{counts['running']} trials are running in another `tinyablate run`; the table fills when they are done")
     show(table_text(sweep, store, dispatch.request.format))
     return 1 if tally.failed else 0
-
-
-def remaining(dispatch: Dispatch, store: Store) -> dict[str, int]:
-    """Trials of the sweep by state, as the store has them now."""
-    keys = keys_of(dispatch.request.sweep)
-    return make_plan(dispatch.request.sweep, store.states(unique(keys)), keys).counts()
 
 
 def first_line(message: str) -> str:

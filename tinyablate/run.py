@@ -94,12 +94,13 @@ class Dispatch:
         self._tried: set[str] = set()
         self._core = f"{CORE_VERSION} {train_digest()}"
         self._environment = code_environment()
-        self.plan = self._look()
+        self.plan = self.look()
         register(store, self.plan)
         self._sweep_folders()
         self._queue = list(self.plan.jobs)
 
-    def _look(self) -> Plan:
+    def look(self) -> Plan:
+        """The plan as the store has it now."""
         return make_plan(self.request.sweep, self.store.states(unique(self._keys)), self._keys)
 
     def _sweep_folders(self) -> None:
@@ -121,7 +122,7 @@ class Dispatch:
 
     def replan(self) -> bool:
         """Look again when the queue is empty: what can be run now that this run has not tried? False: nothing."""
-        self.plan = self._look()
+        self.plan = self.look()
         self._queue = [
             PlannedJob(fresh)
             for job in self.plan.jobs

@@ -1,9 +1,7 @@
 """The command `run` up to the launch: check everything, do nothing if nothing is missing, else start the launcher."""
 
 import os
-import signal
 from pathlib import Path
-from types import FrameType
 
 from tinyablate.errors import UsageError
 from tinyablate.finish import finish
@@ -74,10 +72,6 @@ def start_inline(request: RunRequest, store: Store) -> int:
     """Compute everything in this process."""
     from tinyablate.progress import Board
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, on_signal)
     dispatch = Dispatch(request, store, inline_device(request.device))
     stopped = False
     with Board(dispatch) as board:

@@ -204,7 +204,8 @@ WRONG = {
     "syntax": (TINY + "[[rows\n", ["line 21"]),
     "empty file": ("", ["empty"]),
     "odd batch": (TINY + ROW + "set.mix.mixup_alpha = 0.2\nset.batch.size = 51\n", ["batch.size", "51", "even"]),
-    "later field": (TINY + ROW + 'set.augment.policy = "rand-m9"\n', ["augment.policy", "does not work yet"]),
+    "unknown policy": (TINY + ROW + 'set.augment.policy = "randd-m9"\n', ["augment.policy", "randd-m9", "'rand"]),
+    "overlap": (TINY + ROW + 'set.evaluate.split = "train[99%:]"\n', ["evaluate.split", "overlaps", "data.split"]),
     "later level": (TINY + ROW + 'set.loss.name = "bce"\n', ["loss.name", "does not work yet"]),
 }
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from tinyablate.identity import CORE_VERSION, canonical
 from tinyablate.plan import keys_of, make_plan
-from tinyablate.recipe import CORE_VERSION, Recipe, build, canonical
+from tinyablate.recipe import Recipe, build
 from tinyablate.store.records import StoredState
 from tinyablate.sweep.schema import Cell, Column, Row, Sweep
 

@@ -7,17 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyablate.errors import RecipeError
-from tinyablate.recipe import (
-    Recipe,
-    build,
-    canonical,
-    differences,
-    field_specs,
-    flatten,
-    from_canonical,
-    trial_key,
-    variant_key,
-)
+from tinyablate.identity import canonical, differences, from_canonical, trial_key, variant_key
+from tinyablate.recipe import Recipe, build, field_specs, flatten
 
 
 def test_keys_never_change() -> None:
@@ -42,6 +33,20 @@ def test_one_and_one_point_zero_are_one_value() -> None:
     )
     args = [build({"model.name": "x", "model.args": {"depth": value}}) for value in (2, 2.0)]
     assert canonical(args[0]) == canonical(args[1])
+
+
+@pytest.mark.parametrize(
+    ("path", "one", "other"),
+    [
+        ("augment.policy", "rand-m9-mstd0.5-inc1", "rand-inc1-m9.0-mstd0.50"),
+        ("augment.policy", "torchvision-randaugment-n2-m9", "torchvision-randaugment-m9-n2-bins31"),
+        ("data.split", "train", "train[0%:100%]"),
+        ("data.split", "train[:99%]", "train[0%:99.0%]"),
+    ],
+)
+def test_one_thing_said_in_two_ways_is_one_value(path: str, one: str, other: str) -> None:
+    """Fields that are small languages are identified by what they mean."""
+    assert canonical(build({"model.name": "x", path: one})) == canonical(build({"model.name": "x", path: other}))
 
 
 def test_true_is_not_one() -> None:
@@ -78,6 +83,11 @@ def test_canonical_gives_the_recipe_back(lr: float, alpha: float, epochs: int, p
         ("schedule.epochs", 0, "at least 1"),
         ("loss.smoothing", 1.0, "below 1"),
         ("augment.erase_area", (0.5, 2.0), "at most 1"),
+        ("augment.crop_scale", (0.08, 1.5), "at most 1"),
+        ("augment.crop_scale", (math.nan, 1.0), "finite"),
+        ("augment.color_jitter", math.nan, "finite"),
+        ("augment.crop_pct", 1.1, "at most 1"),
+        ("data.fraction", 0.0, "above 0"),
         ("optimizer.betas", (0.9, math.inf), "finite"),
     ],
 )
@@ -112,6 +122,13 @@ def test_all_problems_at_once() -> None:
         ({"schedule.warmup_lr": 1.0}, "schedule.warmup_lr"),
         ({"augment.erase_ratio": (3.0, 0.3)}, "augment.erase_ratio"),
         ({"model.name": ""}, "model.name"),
+        ({"augment.crop_scale": (1.0, 0.08)}, "augment.crop_scale"),
+        ({"augment.policy": "rand-m9-x"}, "augment.policy"),
+        ({"data.split": "val"}, "data.split"),
+        ({"data.split": "train[99%"}, "data.split"),
+        ({"evaluate.split": "test"}, "evaluate.split"),
+        ({"evaluate.split": "train"}, "evaluate.split"),
+        ({"data.split": "train[:90%]", "evaluate.split": "train[80%:]"}, "evaluate.split"),
     ],
 )
 def test_impossible_combinations_are_refused(changes: dict[str, object], path: str) -> None:
@@ -168,6 +185,21 @@ def test_recipes_are_frozen() -> None:
         ({}, {"schedule.warmup_lr": 1e-4}, {"schedule.warmup_epochs": 1.0}),
         ({"schedule.name": "constant"}, {"schedule.min_lr": 1e-4}, {"schedule.name": "cosine"}),
         ({"optimizer.weight_decay": 0.0}, {"optimizer.decay": "timm"}, {"optimizer.weight_decay": 0.1}),
+        ({"mix.mixup_alpha": 1.0, "mix.cutmix_alpha": 1.0}, {"mix.keep_rate": True}, {"mix.cutmix_alpha": 0.0}),
+        ({"mix.mixup_alpha": 1.0}, {"mix.switch_prob": 0.3}, {"mix.keep_rate": True}),
+        ({}, {"mix.mode": "elem"}, {"mix.mixup_alpha": 1.0}),
+        ({}, {"augment.erase_count": 3}, {"augment.erase_prob": 0.5}),
+        ({}, {"augment.crop_scale": (0.5, 1.0), "augment.crop_ratio": (1.0, 1.0)}, {"augment.crop": "rrc"}),
+        ({}, {"augment.crop_padding": 8, "augment.crop_padding_mode": "constant"}, {"augment.crop": "src"}),
+        (
+            {"augment.crop": "pad", "augment.crop_padding": 0},
+            {"augment.crop_padding_mode": "constant"},
+            {"augment.crop_padding": 4},
+        ),
+        ({}, {"augment.crop_pct": 0.9}, {"augment.crop": "center"}),
+        ({}, {"augment.at": "native"}, {"augment.policy": "3a"}),
+        ({}, {"augment.at": "native"}, {"augment.color_jitter": 0.3}),
+        ({}, {"evaluate.crop_pct": 0.9}, {"evaluate.crop": "center"}),
     ],
 )
 def test_what_cannot_change_a_number_has_no_part_in_identity(

@@ -1,44 +1,77 @@
-"""The data sets that tinyablate knows: their facts and declared fingerprints, no files, no torch."""
+"""The data sets that there are: their facts and fingerprints, the parts of their splits. No images, no torch.
 
+Some are built in. Others the user has registered from a folder of images with `tinyablate data prepare NAME --from
+FOLDER`: of these only the manifest in the data home is read.
+"""
+
+import decimal
+import functools
+import json
+import os
+import re
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
 
 from tinyablate.errors import DataError, listed, nearest
+
+MANIFEST = "manifest.json"
+"""File of a prepared data set in its folder HOME/NAME, written last."""
+
+
+def default_home() -> Path:
+    """The data home: $TINYABLATE_DATA, else results/data in the current folder."""
+    return Path(os.environ.get("TINYABLATE_DATA") or "results/data").expanduser().absolute()
+
+
+# ---- data sets -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Facts of a data set in the `tiny-imagenet-200` layout (images of one size, grouped by WordNet id)."""
+    """Facts of a data set."""
 
     name: str
     title: str
     classes: int
-    train_per_class: int
-    val_per_class: int
-    size: int
-    """Height and width of every image in pixels."""
-    fingerprint: str
-    """Identity of the data in a trial's key; declared, so that plan and table need no files."""
+    train_per_class: int = 0
+    """Of `tiny-imagenet`, as the next; 0 otherwise."""
+    val_per_class: int = 0
+    size: int = 0
+    """Height and width of every image in pixels; 0: images of any size."""
+    fingerprint: str = ""
+    """Identity of the data in a trial's key; known without the images, so that plan and table need none."""
     folder: str = ""
     """Name of the top folder inside the archive."""
     url: str = ""
     md5: str = ""
     bytes: int = 0
     """Size of the archive."""
+    layout: Literal["tiny-imagenet", "folders"] = "tiny-imagenet"
+    """`tiny-imagenet`: images of one size, grouped by WordNet id, decoded once into a packed array; `folders`:
+    train/<class>/<image> and val/<class>/<image>, decoded anew whenever an image is shown."""
+    train_images: int = 0
+    """Of `folders`, as the next; 0 otherwise."""
+    val_images: int = 0
+    train_bytes: int = 0
+    """Of `folders`, as the next: size of the official archive that holds the training images; 0 if there is none."""
+    val_bytes: int = 0
 
     @property
     def generated(self) -> bool:
         """Whether tinyablate makes the data itself, so that `run` can prepare it unasked."""
-        return not self.url
+        return self.layout == "tiny-imagenet" and not self.url
 
     @property
     def train(self) -> int:
         """Number of training images."""
-        return self.classes * self.train_per_class
+        return self.train_images or self.classes * self.train_per_class
 
     @property
     def val(self) -> int:
         """Number of validation images."""
-        return self.classes * self.val_per_class
+        return self.val_images or self.classes * self.val_per_class
 
 
 SHAPES = DataSet(
@@ -66,11 +99,151 @@ TINY_IMAGENET = DataSet(
     bytes=248_100_043,
 )
 
-KNOWN = {data.name: data for data in (SHAPES, TINY_IMAGENET)}
+IMAGENET_1K = DataSet(
+    name="imagenet-1k",
+    title="ImageNet-1k (ILSVRC 2012), from your own folder",
+    classes=1000,
+    # md5 of the official ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar
+    fingerprint="imagenet-1k-md5-1d675b47d978889d74fa0da5fadfb00e-29b22e2961454d5413ddabcf34fc5622",
+    layout="folders",
+    train_images=1_281_167,
+    val_images=50_000,
+    train_bytes=147_897_477_120,
+    val_bytes=6_744_924_160,
+)
+
+KNOWN = {data.name: data for data in (SHAPES, TINY_IMAGENET, IMAGENET_1K)}
+"""The built-in data sets."""
+
+VALID_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+RESERVED = frozenset({"downloads"})
+"""Folders of the data home that are no data sets."""
+NAME_RULE = "valid: lower-case letters, digits and single dashes between them"
 
 
-def lookup(name: str) -> DataSet:
-    """The known data set of this name. Raises DataError with the nearest match."""
-    if name not in KNOWN:
-        raise DataError(f"data set '{name}': not known; valid: {listed(KNOWN)}{nearest(name, KNOWN)}")
-    return KNOWN[name]
+def lookup(name: str, home: Path | None = None) -> DataSet:
+    """The data set of this name, built in or registered in `home` [default_home()].
+
+    Raises DataError with the nearest match.
+    """
+    if name in KNOWN:
+        return KNOWN[name]
+    found = registered(home)
+    if name not in found:
+        names = [*KNOWN, *found]
+        raise DataError(f"data set '{name}': not known; valid: {listed(names)}{nearest(name, names)}")
+    return found[name]
+
+
+def is_new_name(name: str, home: Path) -> bool:
+    """Whether `name` is neither built in nor registered, but might become so. Raises DataError if it never can."""
+    if name in KNOWN or name in registered(home):
+        return False
+    if not VALID_NAME.fullmatch(name) or name in RESERVED:
+        raise DataError(f"data set '{name}': no name for a data set; {NAME_RULE}, and none of {listed(RESERVED)}")
+    return True
+
+
+def registered(home: Path | None = None) -> dict[str, DataSet]:
+    """The data sets that the user registered in the data home [default_home()], by name. Unreadable ones are absent."""
+    folder = home or default_home()
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if VALID_NAME.fullmatch(entry.name))
+    except OSError:
+        return {}
+    found = {name: _registered(folder / name / MANIFEST) for name in names if name not in KNOWN}
+    return {name: data for name, data in found.items() if data is not None and data.name == name}
+
+
+def fingerprints() -> dict[str, str]:
+    """Name -> fingerprint of every data set, built in or registered."""
+    return {name: data.fingerprint for name, data in (KNOWN | registered()).items()}
+
+
+def _registered(manifest: Path) -> DataSet | None:
+    """The registered data set that a manifest describes; None if it is a packed set's, damaged or not there."""
+    try:
+        return _read_registered(manifest, manifest.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _read_registered(manifest: Path, changed: int) -> DataSet | None:
+    """`_registered`, read again when the file has changed: a plan asks once per cell."""
+    try:
+        raw = json.loads(manifest.read_bytes())
+        if raw["layout"] != "folders":
+            return None
+        return DataSet(
+            name=str(raw["name"]),
+            title=f"images in {raw['root']}",
+            classes=len(raw["classes"]),
+            fingerprint=str(raw["fingerprint"]),
+            layout="folders",
+            train_images=int(raw["train"]),
+            val_images=int(raw["val"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+# ---- parts of a split ------------------------------------------------------------------------------------------------
+
+_SPLIT = re.compile(r"(train|val)(?:\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\])?", re.ASCII)
+_EXAMPLES = ("train", "train[:99%]", "train[99%:]", "train[10%:20%]", "val")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a data set: of the images of `base`, those from the share `low` up to the share `high`."""
+
+    base: Literal["train", "val"]
+    low: Fraction = Fraction(0)
+    high: Fraction = Fraction(1)
+
+    def __str__(self) -> str:
+        """The one spelling that `parse_split` reads back."""
+        if self.low == 0 and self.high == 1:
+            return self.base
+        low, high = ("" if share in (0, 1) else f"{_percent(share)}%" for share in (self.low, self.high))
+        return f"{self.base}[{low}:{high}]"
+
+    def overlaps(self, other: "Split") -> bool:
+        """Whether an image may be in both."""
+        return self.base == other.base and self.low < other.high and other.low < self.high
+
+
+def parse_split(text: str) -> Split:
+    """The part that `text` names. Raises ValueError with the rule that it breaks.
+
+    Grammar: `train`, `val`, `train[:99%]`, `train[99%:]`, `train[10%:20%]`; percents may have decimals. A part of `val`
+    is refused: what is not evaluated there could not be used for anything else.
+    """
+    found = _SPLIT.fullmatch(text)
+    if found is None:
+        raise ValueError(f"is no part of a data set; valid: {listed(_EXAMPLES)}{nearest(text, _EXAMPLES)}")
+    base, low, high = found.groups()
+    split = Split(base, _share(low, Fraction(0)), _share(high, Fraction(1)))  # type: ignore[arg-type]
+    if not 0 <= split.low < split.high <= 1:
+        raise ValueError("holds no image: it must begin below its end, between 0% and 100%")
+    if base == "val" and text != "val":
+        raise ValueError("only the training set has parts; valid: 'val'")
+    return split
+
+
+def canonical_split(text: str) -> str:
+    """The one spelling of the part that `text` names: `train[0%:100%]` is `train`. Raises as `parse_split`."""
+    return str(parse_split(text))
+
+
+def _share(percent: str | None, default: Fraction) -> Fraction:
+    return default if percent is None else Fraction(percent) / 100
+
+
+def _percent(share: Fraction) -> str:
+    """A share in percent, without needless zeros; exact to 50 digits."""
+    percent = share * 100
+    with decimal.localcontext(prec=50):
+        digits = f"{decimal.Decimal(percent.numerator) / percent.denominator:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from tinyablate import datasets
-from tinyablate.recipe import CORE_VERSION, Recipe, canonical, trial_key, trunk
+from tinyablate.identity import CORE_VERSION, canonical, trial_key, trunk
+from tinyablate.recipe import Recipe
 from tinyablate.sweep.schema import Sweep
 
 State = Literal["new", "running", "done", "failed", "stale"]
@@ -77,7 +78,7 @@ class Plan:
 
 def keys_of(sweep: Sweep) -> dict[tuple[int, int], tuple[str, ...]]:
     """(row, column) -> trial keys in the order of the row's seeds."""
-    fingerprints = {name: data.fingerprint for name, data in datasets.KNOWN.items()}
+    fingerprints = {name: datasets.lookup(name).fingerprint for name in {cell.recipe.data.name for cell in sweep.cells}}
     return {
         (cell.row, cell.column): tuple(
             trial_key(cell.canonical, seed, fingerprints[cell.recipe.data.name]) for seed in sweep.rows[cell.row].seeds

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyablate import __version__
-from tinyablate.recipe import CORE_VERSION
+from tinyablate.identity import CORE_VERSION
 
 
 @functools.cache

@@ -1,13 +1,10 @@
-"""Recipe: every choice that can change a number, a tree of frozen dataclasses, and its identity.
+"""Recipe: every choice that can change a number, a tree of frozen dataclasses.
 
-It knows no file, no database and no torch. A field's default never changes without a new CORE_VERSION, and a new
-field's default is the old behaviour, so that a later field re-keys no stored trial (see `canonical`).
+It knows no file, no database and no torch; what makes two recipes one is `identity`'s business.
 """
 
 import dataclasses
 import functools
-import hashlib
-import json
 import math
 import operator
 import typing
@@ -15,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from tinyablate import policies
+from tinyablate.datasets import parse_split
 from tinyablate.errors import RecipeError
-
-CORE_VERSION = 1
-"""Version of the numbers that `train/` computes. A change that alters any result raises it; older results are stale."""
 
 Value = bool | int | float | str | tuple["Value", ...] | dict[str, "Value"]
 """What a recipe field may hold."""
@@ -56,6 +52,10 @@ class Data(Section):
     """A data set that tinyablate knows (`tinyablate data list`)."""
     image_size: int = knob(0, least=0, most=10_000)
     """Height and width of the model's input in pixels; 0 is the model's own size."""
+    split: str = "train"
+    """What is trained on: `train`, or a part of it such as `train[:99%]` (see `datasets.Split`)."""
+    fraction: float = knob(1.0, above=0, most=1)
+    """Share of each class's images in `split` that is used: the same ones under every seed, smaller shares nested."""
     normalize: Literal["model", "imagenet", "half"] = "model"
     """Channel mean and sd: the model's own, ImageNet's (0.485, 0.456, 0.406)/(0.229, 0.224, 0.225), or 0.5/0.5."""
 
@@ -64,14 +64,41 @@ class Data(Section):
 class Augment(Section):
     """Random changes to one training image."""
 
-    crop: Literal["resize"] = "resize"
-    """How a training image reaches the input size: `resize` scales the whole image."""
-    interpolation: Literal["bicubic"] = "bicubic"
-    """Resampling filter: PIL's antialiased bicubic, a = -0.5."""
+    crop: Literal["resize", "rrc", "src", "pad", "center"] = "resize"
+    """How a training image reaches the input size S: `resize` scales the whole image to S x S; `rrc` is Random Resized
+    Crop (Szegedy et al. 2015); `src` is DeiT III's Simple Random Crop: short side to S, padding, random S x S crop;
+    `pad` scales the whole image to S x S, then pads and crops at random; `center` is the evaluation's centre crop."""
+    crop_scale: tuple[float, float] = knob((0.08, 1.0), above=0, most=1)
+    """`rrc`: least and greatest share of the image's area."""
+    crop_ratio: tuple[float, float] = knob((3 / 4, 4 / 3), above=0)
+    """`rrc`: least and greatest aspect ratio (width / height), drawn log-uniformly."""
+    crop_padding: int = knob(4, least=0, most=1_000)
+    """`src`, `pad`: pixels added on each side before the random crop."""
+    crop_padding_mode: Literal["reflect", "constant"] = "reflect"
+    """`src`, `pad`: what they hold: the image mirrored at its border pixel, or black."""
+    crop_pct: float = knob(0.0, least=0, most=1)
+    """`center`: S as a share of the size that the short side is scaled to; 0 is the model's own."""
+    interpolation: Literal["bicubic", "bilinear", "random"] = "bicubic"
+    """Resampling filter: PIL's bicubic (a = -0.5) or bilinear; `random` takes either with equal chance, per image."""
+    antialias: bool = True
+    """Stretch the filter when shrinking, as PIL does; TensorFlow's resize does not unless asked."""
     hflip: float = knob(0.0, least=0, most=1)
     """Probability of a horizontal flip."""
+    policy: str = "none"
+    """Random colour and geometry operations, by name: `tinyablate/policies.py` lists the dialects."""
+    at: Literal["target", "native"] = "target"
+    """Apply policy and colour jitter to images of the input size, as the papers do, or before they are cropped and
+    scaled."""
+    color_jitter: float = knob(0.0, least=0, most=1)
+    """Brightness, contrast and saturation, each by a factor uniform in 1 +- this, in random order, after the policy.
+    (timm drops it beside every policy but 3-Augment.)"""
+    repeats: int = knob(1, least=1, most=100)
+    """Repeated augmentation (Hoffer et al. 2020): every image stands this often in a row, augmented anew; the epoch
+    keeps its length, so it shows this much fewer different images."""
     erase_prob: float = knob(0.0, least=0, most=1)
-    """Probability that one rectangle is erased (Zhong et al. 2017)."""
+    """Probability that a rectangle is erased (Zhong et al. 2017)."""
+    erase_count: int = knob(1, least=1, most=100)
+    """Most rectangles in one image: their number is uniform in 1..this, each with its share of the area (timm)."""
     erase_mode: Literal["pixel", "rand", "const"] = "pixel"
     """What fills it: normal noise per pixel, one normal colour, or zero (the mean colour)."""
     erase_area: tuple[float, float] = knob((0.02, 1 / 3), above=0, most=1)
@@ -93,9 +120,12 @@ class Mix(Section):
     prob: float = knob(1.0, least=0, most=1)
     """Probability that a batch is mixed at all."""
     switch_prob: float = knob(0.5, least=0, most=1)
-    """With both on, the probability of CutMix. Where one is off, the other takes every mixed batch, as in timm."""
-    mode: Literal["batch"] = "batch"
-    """One draw for the whole batch, partner = the batch in reverse order."""
+    """With both on, the probability of CutMix. Where one is off, see `keep_rate`."""
+    keep_rate: bool = False
+    """With one of the two off: false gives every mixed batch to the other, as in timm; true leaves the other's share
+    as it was (`switch_prob` CutMix, the rest Mixup), so that removing one changes nothing else."""
+    mode: Literal["batch", "pair", "elem"] = "batch"
+    """One draw for the whole batch, for each pair of images, or for each image; the partner is the batch reversed."""
 
     @property
     def on(self) -> bool:
@@ -189,8 +219,15 @@ class Ema(Section):
 class Evaluate(Section):
     """How the validation set is shown to the model."""
 
-    crop: Literal["resize"] = "resize"
-    """`resize` scales the whole image to the input size."""
+    split: str = "val"
+    """Images that are evaluated: `val`, or a part of the training set that `data.split` leaves out: `train[99%:]`."""
+    crop: Literal["resize", "center"] = "resize"
+    """`resize` scales the whole image to the input size S; `center` scales the short side to S / crop_pct, rounded
+    down, and takes the middle S x S pixels."""
+    crop_pct: float = knob(0.0, least=0, most=1)
+    """`center` only; 0 is the model's own."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Resampling filter, antialiased."""
 
 
 @dataclass(frozen=True)
@@ -232,10 +269,32 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, object, str]]:
         yield "schedule.warmup_lr", recipe.schedule.warmup_lr, "is above optimizer.lr"
     if recipe.schedule.min_lr > recipe.optimizer.lr:
         yield "schedule.min_lr", recipe.schedule.min_lr, "is above optimizer.lr"
-    for path in ("augment.erase_area", "augment.erase_ratio"):
+    yield from _data_conflicts(recipe)
+    for path in ("augment.erase_area", "augment.erase_ratio", "augment.crop_scale", "augment.crop_ratio"):
         low, high = getattr(recipe.augment, path.split(".")[1])
         if low > high:
             yield path, (low, high), "the first value must not exceed the second"
+
+
+def _data_conflicts(recipe: Recipe) -> Iterator[tuple[str, object, str]]:
+    """What is wrong with the images that are trained on and evaluated, and with the policy's name."""
+    parts = {}
+    for path, text in (("data.split", recipe.data.split), ("evaluate.split", recipe.evaluate.split)):
+        try:
+            parts[path] = parse_split(text)
+        except ValueError as error:
+            yield path, text, str(error)
+    try:
+        policies.parse(recipe.augment.policy)
+    except ValueError as error:
+        yield "augment.policy", recipe.augment.policy, str(error)
+    if len(parts) < 2:
+        return
+    if parts["data.split"].base != "train":
+        yield "data.split", recipe.data.split, "training takes 'train' or a part of it, such as 'train[:99%]'"
+    elif parts["data.split"].overlaps(parts["evaluate.split"]):
+        rule = f"overlaps data.split = {recipe.data.split!r}: images that are trained on cannot be held out"
+        yield "evaluate.split", recipe.evaluate.split, rule
 
 
 @dataclass(frozen=True)
@@ -328,92 +387,3 @@ def build(flat: Mapping[str, Value]) -> Recipe:
 @functools.cache  # get_type_hints costs 100 µs, and a grid builds 10,000 recipes
 def _hints() -> dict[str, Any]:
     return typing.get_type_hints(Recipe)
-
-
-def normal(value: Value) -> Any:
-    """`value` as identity sees it: 1 and 1.0 are one value, tuples are lists. Raises RecipeError on nan, infinity."""
-    if isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, dict):
-        return {key: normal(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [normal(item) for item in value]
-    if not math.isfinite(value):
-        raise RecipeError([("", value, "must be a finite number")])
-    return int(value) if float(value).is_integer() else value
-
-
-@functools.cache
-def _normal_defaults() -> dict[str, Any]:
-    return {path: normal(spec.default) for path, spec in field_specs().items()}
-
-
-def trunk(recipe: Recipe) -> Recipe:
-    """The recipe without what only observes (ema, evaluate): equal trunks under one seed are one training run."""
-    return dataclasses.replace(recipe, ema=Ema(), evaluate=Evaluate())
-
-
-def inert(recipe: Recipe) -> set[str]:
-    """Paths of the fields that cannot change a number as the others stand, such as SGD's momentum under AdamW."""
-    off: set[str] = set()
-    if not recipe.mix.on:
-        off |= {"mix.mixup_alpha", "mix.cutmix_alpha", "mix.prob", "mix.switch_prob", "mix.mode"}
-    elif not (recipe.mix.mixup_alpha and recipe.mix.cutmix_alpha):
-        off.add("mix.switch_prob")
-    if recipe.augment.erase_prob == 0:
-        off |= {"augment.erase_mode", "augment.erase_area", "augment.erase_ratio", "augment.erase_order"}
-    elif not recipe.mix.on:
-        off.add("augment.erase_order")
-    if recipe.optimizer.name == "adamw":
-        off |= {"optimizer.momentum", "optimizer.nesterov"}
-    else:
-        off |= {"optimizer.betas", "optimizer.eps"}
-    if recipe.optimizer.weight_decay == 0:
-        off.add("optimizer.decay")
-    if recipe.schedule.warmup_epochs == 0:
-        off.add("schedule.warmup_lr")
-    if recipe.schedule.name == "constant":
-        off.add("schedule.min_lr")
-    return off
-
-
-def canonical(recipe: Recipe) -> str:
-    """The recipe as the JSON text that identity is computed from.
-
-    Fields equal to their default are left out, and so are those that cannot change a number (`inert`): what computes
-    the same numbers is one trial. Numbers are normal (`normal`), keys sorted.
-    """
-    defaults, specs = _normal_defaults(), field_specs()
-    changed = {path: raw for path, raw in flatten(recipe).items() if raw != specs[path].default}  # cheap: most are not
-    live = changed.keys() - inert(recipe)
-    kept = {path: value for path, raw in changed.items() if path in live and (value := normal(raw)) != defaults[path]}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def from_canonical(text: str) -> Recipe:
-    """The Recipe that `canonical` wrote as `text`."""
-    return build({path: _frozen(value) for path, value in json.loads(text).items()})
-
-
-def _frozen(value: Any) -> Value:
-    """JSON's lists as the tuples that recipes hold, at any depth."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    return {key: _frozen(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def trial_key(canonical_recipe: str, seed: int, fingerprint: str) -> str:
-    """A trial's identity: 32 hexadecimal digits of sha256 over canonical recipe, seed and data fingerprint."""
-    text = f'{{"data":"{fingerprint}","recipe":{canonical_recipe},"seed":{seed}}}'
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def variant_key(canonical_recipe: str) -> str:
-    """A variant's identity: 32 hexadecimal digits of sha256 over its canonical recipe."""
-    return hashlib.sha256(canonical_recipe.encode()).hexdigest()[:32]
-
-
-def differences(recipe: Recipe, baseline: Recipe) -> dict[str, tuple[Value, Value]]:
-    """Path -> (baseline's value, recipe's value) for every leaf in which they differ."""
-    mine, theirs = flatten(recipe), flatten(baseline)
-    return {path: (theirs[path], mine[path]) for path in mine if normal(mine[path]) != normal(theirs[path])}

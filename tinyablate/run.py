@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Event, Failed, Finished, Job, Progress, Started, TrialTask
 from tinyablate.plan import Plan, PlannedJob, keys_of, make_plan, unique
 from tinyablate.provenance import code_environment, train_digest
-from tinyablate.recipe import CORE_VERSION
 from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep

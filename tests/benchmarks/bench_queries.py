@@ -12,8 +12,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from common import environment, report, scratch, seconds, tinyablate
 
+from tinyablate.identity import CORE_VERSION
 from tinyablate.plan import keys_of, make_plan
-from tinyablate.recipe import CORE_VERSION
 from tinyablate.run import register
 from tinyablate.store import schema
 from tinyablate.store.store import Store

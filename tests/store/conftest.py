@@ -6,8 +6,9 @@ from pathlib import Path
 import analytic
 import pytest
 
+from tinyablate.identity import canonical, trial_key
 from tinyablate.job import Outcome
-from tinyablate.recipe import Recipe, build, canonical, trial_key
+from tinyablate.recipe import Recipe, build
 from tinyablate.store.records import CellOf, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 

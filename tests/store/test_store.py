@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from tinyablate.errors import StoreError
+from tinyablate.identity import CORE_VERSION, from_canonical
 from tinyablate.job import Outcome, Progress
-from tinyablate.recipe import CORE_VERSION, field_specs, from_canonical
+from tinyablate.recipe import Model, Recipe, field_specs
 from tinyablate.store import opening, schema
 from tinyablate.store import rows as row_forms
 from tinyablate.store import store as module
@@ -202,7 +203,7 @@ def test_newer_database_is_refused(tmp_path: Path) -> None:
     Store(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO schema_version VALUES (99, 0, '9.9')")
-    with pytest.raises(StoreError, match=r"schema version 99.*up to 1.*pip install --upgrade"):
+    with pytest.raises(StoreError, match=rf"schema version 99.*up to {schema.SCHEMA_VERSION}.*pip install --upgrade"):
         Store(path)
 
 
@@ -249,7 +250,8 @@ def test_two_processes_create_one_database(tmp_path: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a.db")], env=os.environ) for _ in range(4)]
     assert [process.wait(60) for process in running] == [0, 0, 0, 0]
     with Store(tmp_path / "a.db") as store:
-        assert rows(store, "SELECT version FROM schema_version") == [(1,)]
+        versions = [(version,) for version in range(1, schema.SCHEMA_VERSION + 1)]
+        assert rows(store, "SELECT version FROM schema_version") == versions
 
 
 def test_migrations_lead_to_the_schema_that_the_code_declares(store: Store) -> None:
@@ -275,3 +277,14 @@ def test_stored_databases_of_every_version_still_open(stored: Path, tmp_path: Pa
         assert rows(store, "SELECT state, count(*), round(sum(last_val_top1), 6) FROM results GROUP BY 1") == [
             ("complete", 6, 435.063687), ("diverged", 3, 214.270897), ("failed", 3, None),
         ]  # fmt: skip
+
+
+def test_results_of_version_1_have_the_new_fields_at_their_defaults(tmp_path: Path) -> None:
+    """What was trained before a field existed was trained with its default, and SQL finds it under that."""
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.executescript((Path(__file__).parent / "fixtures" / "schema-1.sql").read_text())
+    default = row_forms.recipe_columns(Recipe(model=Model(name="any")))
+    columns = ("data_split", "data_fraction", "augment_policy", "augment_crop_scale", "mix_keep_rate", "evaluate_split")
+    with Store(tmp_path / "old.db") as store:
+        found = rows(store, f"SELECT DISTINCT {', '.join(columns)} FROM results")
+    assert found == [tuple(default[column] for column in columns)]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyablate.recipe import build, canonical, flatten
+from tinyablate.identity import canonical
+from tinyablate.recipe import build, flatten
 from tinyablate.sweep.load import load
 
 DEFAULT = "[[rows]]\nlabel = 'Default'\n"
@@ -267,7 +268,7 @@ def test_rows_own_grid_makes_several_rows(loads):
         ("grid.optimizer.lr = [1, -1]", "grid.optimizer.lr[1] = -1: must be above 0"),
         ("grid.optimizer.lr = [1, '2']", 'grid.optimizer.lr[1] = "2": must be a number, without quotes'),
         ("grid.optimizer.lr = [1, 2, 1.0]", "grid.optimizer.lr[2] = 1.0: the same level twice"),
-        ("grid.augment.crop = ['resize', 'src']", 'grid.augment.crop[1] = "src": does not work yet'),
+        ("grid.loss.name = ['ce', 'bce']", 'grid.loss.name[1] = "bce": does not work yet'),
         ("grid = 3", "grid = 3: must be a table"),
         (
             "zip.optimizer.lr = [1, 2]\nzip.batch.size = [2]",

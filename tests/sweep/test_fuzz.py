@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tinyablate.errors import SweepError
-from tinyablate.recipe import canonical
+from tinyablate.identity import canonical
 from tinyablate.sweep.load import load
 from tinyablate.sweep.parse import KEYS
 

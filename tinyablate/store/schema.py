@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from tinyablate.recipe import field_specs
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -233,13 +233,21 @@ artefacts = Table(
 )
 
 
-def _version_1(connection: Connection) -> None:
-    """The first schema, as it was: all tables, and two views for people. Never edited; changes are later versions."""
-    statements = files("tinyablate.store").joinpath("version_1.sql").read_text()
-    for statement in statements.split(";\n"):
-        if statement.strip():
-            connection.exec_driver_sql(statement)
+def _written_out(name: str) -> Callable[[Connection], None]:
+    """The step whose SQL stands in the file `name`, as it was released. Never edited; changes are later versions."""
+
+    def step(connection: Connection) -> None:
+        for statement in files("tinyablate.store").joinpath(name).read_text().split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+
+    return step
 
 
-MIGRATIONS: types.MappingProxyType[int, Callable[[Connection], None]] = types.MappingProxyType({1: _version_1})
+MIGRATIONS: types.MappingProxyType[int, Callable[[Connection], None]] = types.MappingProxyType(
+    {
+        1: _written_out("version_1.sql"),  # all tables, and two views for people
+        2: _written_out("version_2.sql"),  # the data path's recipe fields
+    }
+)
 """Version -> the step that leads to it from the one before; each runs in one transaction with its record."""

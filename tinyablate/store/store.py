@@ -19,9 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from tinyablate.errors import StoreError
+from tinyablate.identity import CORE_VERSION, variant_key
 from tinyablate.job import Outcome, Progress
 from tinyablate.processes import is_dead, own_token
-from tinyablate.recipe import CORE_VERSION, variant_key
 from tinyablate.store import schema
 from tinyablate.store.opening import database_path, explained, make_engine, migrate, refuse_network, transaction
 from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, NewTrial, StoredState, SweepRecord

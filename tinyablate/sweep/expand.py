@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tinyablate.recipe import Recipe, differences
+from tinyablate.identity import differences
+from tinyablate.recipe import Recipe
 from tinyablate.sweep.form import Form, RowForm
 from tinyablate.sweep.grid import Draft, Grid
 from tinyablate.sweep.schema import Cell, Column, Exclusion, Row

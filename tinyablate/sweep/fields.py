@@ -14,26 +14,17 @@ from typing import Any
 import tinyablate
 from tinyablate import datasets
 from tinyablate.errors import DataError, listed, nearest
-from tinyablate.recipe import Value, broken_bound, field_specs, normal
+from tinyablate.identity import normal, spelled
+from tinyablate.recipe import Value, broken_bound, field_specs
 
 LATER = f"does not work yet in tinyablate {tinyablate.__version__}"
 
-LATER_FIELDS = frozenset({
-    "data.split", "data.fraction", "augment.policy", "augment.color_jitter", "augment.crop_scale", "augment.crop_ratio",
-    "augment.at", "evaluate.crop_pct",
-})  # fmt: skip
-"""Fields that the design names and this version cannot compute: refused by name, never ignored."""
-
 LATER_LEVELS: Mapping[str, tuple[str, ...]] = {
-    "augment.crop": ("rrc", "src", "center"),
-    "augment.interpolation": ("bilinear",),
-    "mix.mode": ("pair", "elem"),
     "model.trainable": ("attn",),
     "loss.name": ("bce",),
     "optimizer.name": ("lamb", "sam", "asam", "pugd"),
-    "evaluate.crop": ("center",),
 }
-"""Levels of known fields that later versions compute."""
+"""Levels that the design names and this version cannot compute: refused by name, never ignored."""
 
 ARGS = "model.args"
 """The one field whose keys are free: timm's `create_model` takes them."""
@@ -282,8 +273,6 @@ def _section_rule(path: str) -> str:
 
 def _unknown(path: str) -> str:
     """Why nothing can stand at `path`, with the nearest field."""
-    if path in LATER_FIELDS:
-        return LATER
     return (
         f"no such recipe field{nearest(path, _sections() if '.' not in path else ()) or nearest(path, field_specs())}"
     )
@@ -302,7 +291,7 @@ def _typed(path: str, raw: object) -> Value:
         raise ValueError(rule)
     if path == "data.name":
         _check_data_set(str(value))
-    return value
+    return spelled(path, value)
 
 
 def _is_finite(raw: object) -> bool:

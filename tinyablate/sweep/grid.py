@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinyablate.errors import RecipeError
-from tinyablate.recipe import Recipe, Value, canonical
+from tinyablate.identity import canonical
+from tinyablate.recipe import Recipe, Value
 from tinyablate.sweep import components
 from tinyablate.sweep.axes import rows_and_columns
 from tinyablate.sweep.build import Builder, Layer, with_defaults

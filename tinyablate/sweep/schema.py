@@ -39,7 +39,7 @@ class Cell:
     column: int
     recipe: Recipe
     canonical: str
-    """`recipe.canonical` of the recipe."""
+    """`identity.canonical` of the recipe."""
     published: Mapping[str, Mapping[str, float]]
     """Metric -> source -> the number it gives."""
 

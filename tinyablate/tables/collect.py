@@ -5,8 +5,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+from tinyablate.identity import CORE_VERSION
 from tinyablate.plan import keys_of, unique
-from tinyablate.recipe import CORE_VERSION
 from tinyablate.store.query import StoredOutcome, environments, outcomes_of
 from tinyablate.store.store import Store
 from tinyablate.sweep.metrics import KNOWN

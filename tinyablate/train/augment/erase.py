@@ -1,99 +1,151 @@
-"""Random Erasing (Zhong et al. 2017) of normalised images, with timm's choice of the rectangle.
+"""Random Erasing (Zhong et al. 2017) of normalised images, with timm's choice of the rectangles.
 
-Every draw belongs to an image: its rectangle and noise do not depend on the batch it is in.
+Every draw belongs to an image: its rectangles and their noise do not depend on the batch that it is in.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from tinyablate.recipe import Augment
-from tinyablate.train import randomness
+from tinyablate.train.randomness import Ids, Runs, Shown, stretched
 
 _TRIES = 10
-"""Draws of area and ratio before an image is left whole (timm's number)."""
+"""Draws of area and ratio before a rectangle is given up (timm's number)."""
 _APPLY, _TOP, _LEFT, _SHAPE = 0, 1, 2, 3
 """Numbers of the stream's draws; the tries' areas and ratios follow from _SHAPE in pairs."""
+_COUNT = _SHAPE + 2 * _TRIES
+_EACH = 2 + 2 * _TRIES
+"""Draws of one rectangle. Those of the second and later ones follow from _COUNT, in the order of the first's."""
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Rectangles to erase: `index` [k] places in the batch, the others [k] in pixels; bottom and right are excluded."""
+    """Rectangles to erase, [k] each; bottom and right are excluded. Of one image's, a later one covers an earlier."""
 
-    index: npt.NDArray[np.int64]
-    top: npt.NDArray[np.int64]
-    bottom: npt.NDArray[np.int64]
-    left: npt.NDArray[np.int64]
-    right: npt.NDArray[np.int64]
+    index: Ids
+    """Place of the image in the batch."""
+    number: Ids
+    """Which of its image's rectangles it is, counted from 0, in ascending order."""
+    top: Ids
+    """In pixels, as the next three."""
+    bottom: Ids
+    left: Ids
+    right: Ids
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, places: Ids) -> "Boxes":
+        """Those at `places`."""
+        return Boxes(*(getattr(self, f.name)[places] for f in fields(Boxes)))
+
+    def rows(self, width: int) -> Runs:
+        """Their rows, one rectangle after the other, as runs of pixels of images `width` pixels wide."""
+        heights = self.bottom - self.top
+        box = np.repeat(np.arange(len(self)), heights)
+        row = self.top[box] + np.arange(len(box)) - np.repeat(np.cumsum(heights) - heights, heights)
+        return Runs(self.index[box], row * width + self.left[box], (self.right - self.left)[box])
+
+    def shares(self, images: int, size: int) -> npt.NDArray[np.float64]:
+        """The erased share of each of `images` images of `size` x `size` pixels: float64 [images]."""
+        inside = np.zeros((images, size, size), bool)
+        for index, top, bottom, left, right in zip(
+            self.index, self.top, self.bottom, self.left, self.right, strict=True
+        ):
+            inside[index, top:bottom, left:right] = True
+        return np.asarray(inside.mean(axis=(1, 2)))
 
 
-def draw_boxes(augment: Augment, size: int, *, seed: int, epoch: int, image_ids: randomness.Ids) -> Boxes:
-    """The rectangles of the images `image_ids` [n] of `size` x `size` pixels in this epoch.
+def draw_boxes(augment: Augment, size: int, shown: Shown) -> Boxes:
+    """The rectangles of the images `shown` [n] of `size` x `size` pixels.
 
-    As in timm: area uniform in `erase_area` of the image, ratio log-uniform in `erase_ratio`, up to ten tries until the
-    rectangle is smaller than the image both ways, its place uniform.
+    As timm 1.0.31's `RandomErasing`: their number is uniform in 1..`erase_count`; for each, area uniform in
+    `erase_area` of the image, divided by that number, ratio log-uniform in `erase_ratio`, up to ten tries until it is
+    smaller than the image both ways, its place uniform. A rectangle that rounds to nothing is tried again, where timm
+    erases nothing; it takes an area of about a pixel.
     """
-    key = randomness.stream_key(seed, "erase", epoch)
-    index = np.flatnonzero(randomness.image_uniform(key, image_ids, _APPLY) < augment.erase_prob)
+    index = np.flatnonzero(shown.uniform("erase", _APPLY) < augment.erase_prob)
+    counts = np.ones(len(index), np.int64)
+    if augment.erase_count > 1:
+        counts += (shown.take(index).uniform("erase", _COUNT) * augment.erase_count).astype(np.int64)
+    parts = [_numbered(0, augment, size, index, counts, shown)]
+    parts += [_numbered(number, augment, size, index, counts, shown) for number in range(1, counts.max(initial=1))]
+    return Boxes(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Boxes)))
+
+
+def _numbered(number: int, augment: Augment, size: int, index: Ids, counts: Ids, shown: Shown) -> Boxes:
+    """The rectangles `number` of those images at the places `index` whose `counts` of rectangles reach it."""
+    offset = _COUNT + _EACH * (number - 1) if number else 0
+    index, counts = index[counts > number], counts[counts > number]
+    images = shown.take(index)
     height, width = np.zeros(len(index), np.int64), np.zeros(len(index), np.int64)
     for attempt in range(_TRIES):
         open_ = np.flatnonzero(height == 0)
         if not len(open_):
             break
-        tall, wide = _rectangle(augment, size, key, image_ids[index[open_]], attempt)
+        tall, wide = _rectangle(augment, size, counts[open_], images.take(open_), _SHAPE + offset + 2 * attempt)
         fits = (tall < size) & (wide < size) & (tall > 0) & (wide > 0)
         height[open_[fits]], width[open_[fits]] = tall[fits], wide[fits]
-    index, height, width = index[height > 0], height[height > 0], width[height > 0]
-    ids = image_ids[index]
-    top = (randomness.image_uniform(key, ids, _TOP) * (size - height + 1)).astype(np.int64)
-    left = (randomness.image_uniform(key, ids, _LEFT) * (size - width + 1)).astype(np.int64)
-    return Boxes(index, top, top + height, left, left + width)
+    fitting = np.flatnonzero(height)
+    images, index, height, width = images.take(fitting), index[fitting], height[fitting], width[fitting]
+    top = (images.uniform("erase", _TOP + offset) * (size - height + 1)).astype(np.int64)
+    left = (images.uniform("erase", _LEFT + offset) * (size - width + 1)).astype(np.int64)
+    return Boxes(index, np.full(len(index), number), top, top + height, left, left + width)
 
 
-def _rectangle(
-    augment: Augment, size: int, key: int, ids: randomness.Ids, attempt: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Height and width in pixels that each image draws in this attempt."""
+def _rectangle(augment: Augment, size: int, counts: Ids, shown: Shown, draw: int) -> tuple[Ids, Ids]:
+    """Height and width in pixels that each image draws in one attempt, one of `counts` rectangles."""
     least, most = augment.erase_area
     low, high = (math.log(ratio) for ratio in augment.erase_ratio)
-    area = (least + (most - least) * randomness.image_uniform(key, ids, _SHAPE + 2 * attempt)) * size * size
-    ratio = np.exp(low + (high - low) * randomness.image_uniform(key, ids, _SHAPE + 2 * attempt + 1))
+    area = (least + (most - least) * shown.uniform("erase", draw)) * size * size / counts
+    ratio = np.exp(low + (high - low) * shown.uniform("erase", draw + 1))
     return np.rint(np.sqrt(area * ratio)).astype(np.int64), np.rint(np.sqrt(area / ratio)).astype(np.int64)
 
 
-def erase(images: Tensor, boxes: Boxes, mode: str, *, seed: int, epoch: int, image_ids: randomness.Ids) -> Tensor:
+def erase(images: Tensor, boxes: Boxes, mode: str, shown: Shown) -> Tensor:
     """`images` float [n, C, S, S], normalised, with the rectangles filled, in place.
 
-    `pixel`: standard normal noise per value; `rand`: one normal per channel; `const`: 0.
+    `pixel`: standard normal noise per value; `rand`: one normal per channel and rectangle; `const`: 0.
     """
-    if not len(boxes.index):
+    if not len(boxes):
         return images
-    index = torch.from_numpy(boxes.index).to(images.device)
-    ids = torch.from_numpy(image_ids[boxes.index]).to(images.device)
-    fill = _fill(mode, randomness.stream_key(seed, "erase-fill", epoch), ids, images)
-    images[index] = torch.where(_inside(boxes, images), fill, images[index])
+    lines = images.permute(0, 2, 3, 1)
+    pixels = lines.contiguous()  # the same memory where images lie channels last
+    if mode == "pixel":
+        _fill_noise(pixels, boxes, shown)
+    elif mode == "rand":
+        for number in range(int(boxes.number.max()) + 1):  # one of an image at a time: a later one covers an earlier
+            chosen = boxes.take(np.flatnonzero(boxes.number == number))
+            _fill_colors(pixels, chosen, _colors(pixels, chosen, number, shown))
+    else:
+        _fill_colors(pixels, boxes, pixels.new_zeros(len(boxes), pixels.shape[3]))
+    if pixels.data_ptr() != lines.data_ptr():
+        lines.copy_(pixels)
     return images
 
 
-def _fill(mode: str, key: int, ids: Tensor, images: Tensor) -> Tensor:
-    """What the erased images hold inside their rectangles, to be broadcast to [k, C, S, S]."""
-    if mode == "const":
-        return images.new_zeros(())
-    _, channels, size, _ = images.shape
-    side = size if mode == "pixel" else 1
-    # Places run over pixels first and channels last, the layout in which images lie in memory.
-    return randomness.pixel_noise(key, ids, (side, side, channels)).permute(0, 3, 1, 2).to(images.dtype)
+def _fill_noise(pixels: Tensor, boxes: Boxes, shown: Shown) -> None:
+    """A normal for every value. It belongs to image and place, so where rectangles overlap there is only one."""
+    channels = pixels.shape[3]
+    rows = boxes.rows(pixels.shape[2])
+    runs = Runs(rows.image, rows.first * channels, rows.length * channels)
+    shown.fill_noise("erase-fill", pixels.view(len(pixels), -1), runs)
 
 
-def _inside(boxes: Boxes, images: Tensor) -> Tensor:
-    """bool [k, 1, S, S]: the pixels inside each rectangle."""
-    bounds = np.stack([boxes.top, boxes.bottom, boxes.left, boxes.right])[..., None]
-    top, bottom, left, right = torch.from_numpy(bounds).to(images.device)
-    place = torch.arange(images.shape[-1], device=images.device)
-    rows, columns = (place >= top) & (place < bottom), (place >= left) & (place < right)
-    inside: Tensor = rows[:, None, :, None] & columns[:, None, None, :]
-    return inside
+def _colors(pixels: Tensor, boxes: Boxes, number: int, shown: Shown) -> Tensor:
+    """A normal for each channel of each rectangle, all of them the `number`-th of their images: float [k, C]."""
+    stream = f"erase-fill-{number}" if number else "erase-fill"
+    return shown.take(boxes.index).noise(stream, (pixels.shape[3],), pixels.device).to(pixels.dtype)
+
+
+def _fill_colors(pixels: Tensor, boxes: Boxes, colors: Tensor) -> None:
+    """Fill each rectangle with its row of `colors` [k, C]."""
+    _, height, width, channels = pixels.shape
+    where = boxes.rows(width).flat(height * width, pixels.device)
+    areas = (boxes.bottom - boxes.top) * (boxes.right - boxes.left)
+    which = stretched(np.arange(len(boxes)), areas, pixels.device)
+    pixels.view(-1, channels).index_copy_(0, where, colors[which])

@@ -11,11 +11,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Cli
+from PIL import Image
 
 from tinyablate.datasets import SHAPES, TINY_IMAGENET, DataSet
 from tinyablate.errors import DataError
-from tinyablate.prepare import default_home, download, prepare, prepare_set, require, require_set, status
-from tinyablate.train.data import packed
+from tinyablate.prepare import (
+    default_home,
+    download,
+    prepare,
+    prepare_set,
+    require,
+    require_set,
+    require_whole,
+    status,
+    verify,
+)
+from tinyablate.train.data import packed, place
 from tinyablate.train.data.shapes import write
 
 FEW = dataclasses.replace(SHAPES, train_per_class=3, val_per_class=2)
@@ -92,7 +104,7 @@ def test_status_lists_every_known_set(home: Path, shapes: Path) -> None:
     (home / "tiny-imagenet").mkdir(parents=True)
     (home / "shapes").symlink_to(shapes / "shapes")
     folder = prepare("shapes", home)
-    one, other = status(home)
+    one, other, large = status(home)
     manifest = packed.open_packed(folder).manifest
     assert (one.name, one.prepared, one.folder, one.train, one.val) == ("shapes", True, folder, 4000, 1000)
     assert (one.bytes, one.digest, one.problem) == (manifest.bytes, manifest.digest, "")
@@ -100,6 +112,7 @@ def test_status_lists_every_known_set(home: Path, shapes: Path) -> None:
     assert (other.name, other.title, other.prepared) == ("tiny-imagenet", TINY_IMAGENET.title, False)
     assert (other.train, other.val, other.bytes) == (100_000, 10_000, 0)
     assert "no prepared data set" in other.problem
+    assert (large.name, large.prepared, large.train, large.val) == ("imagenet-1k", False, 1_281_167, 50_000)
     assert status(home / "empty")[0].problem == ""
 
 
@@ -191,7 +204,7 @@ def test_an_archive_is_never_unpacked(sources: Path, home: Path, tmp_path: Path,
     prepare_set(official, home, tmp_path / "evil.zip")
     assert {path.name for path in tmp_path.rglob("*")} == {
         *("evil.zip", "home", ".few.lock", "few", "manifest.json"),
-        *("train.u8", "val.u8", "train.labels.npy", "val.labels.npy"),
+        *("train.u8", "val.u8", "train.labels.npy", "val.labels.npy", "verified.json"),
     }
     assert not Path("/tmp/escaped.txt").exists()
 
@@ -233,6 +246,99 @@ def test_many_problems_are_all_listed_in_a_file(sources: Path, home: Path, tmp_p
     assert "val/images/val_19.JPEG: is empty" in listed.read_text().splitlines()
     prepare_set(official, home, sources / "shapes")
     assert not listed.exists()
+
+
+# ---- files that change later -----------------------------------------------------------------------------------------
+
+
+def flip(path: Path, place: int = 5000) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_byte_is_noticed_before_training(home: Path) -> None:
+    """Files are read whole when they have changed since they were last found whole, and only then."""
+    folder = prepare_set(FEW, home)
+    data = dataclasses.replace(FEW, name="few")
+    shutil.copytree(folder, home / "few")  # new files, so they are read once
+    stages: list[str] = []
+
+    def watch(stage: str, done: int, total: int) -> None:
+        stages.append(stage)
+
+    for _ in range(2):
+        prepare_set(FEW, home, progress=watch)
+        prepare_set(data, home, progress=watch)
+    assert stages == ["verify"]
+    flip(home / "few" / "train.u8")
+    assert packed.is_ready(home / "few", data)  # its size is right
+    assert packed.verify(home / "few") == ["train.u8: its content has changed since it was prepared (sha256 differs)"]
+
+
+def test_damaged_files_are_prepared_anew(home: Path) -> None:
+    """The command that the error names repairs a file of the right size and the wrong content."""
+    folder = prepare_set(FEW, home)
+    before = (folder / "val.u8").read_bytes()
+    flip(folder / "val.u8")
+    stages: list[str] = []
+    prepare_set(FEW, home, progress=lambda *stage: stages.append(stage[0]))
+    assert {"verify", "generate", "decode"} == set(stages)
+    assert (folder / "val.u8").read_bytes() == before
+    assert packed.verify(folder) == []
+
+
+def test_damage_is_refused_before_training(home: Path, shapes: Path) -> None:
+    """The error names the file and the command, as long as the damage is there."""
+    shutil.copytree(shapes / "shapes", home / "shapes")
+    stages: list[str] = []
+    assert require_whole("shapes", home, lambda *stage: stages.append(stage[0])) == home / "shapes"
+    require_whole("shapes", home, lambda *stage: stages.append(stage[0]))
+    assert stages == ["verify"]
+    flip(home / "shapes" / "val.u8")
+    with pytest.raises(DataError) as caught:
+        require_whole("shapes", home)
+    assert str(caught.value) == (
+        f"{home / 'shapes'}: val.u8: its content has changed since it was prepared (sha256 differs); "
+        "run: tinyablate data prepare shapes"
+    )
+    assert len(verify("shapes", home)) == 1
+    flip(home / "shapes" / "val.u8")
+    assert require_whole("shapes", home) == home / "shapes"
+
+
+def test_a_home_that_cannot_be_written_is_checked_every_time(home: Path) -> None:
+    """Without the stamp (torn, deleted, a read-only disk) everything is read, and training goes on."""
+    folder = prepare_set(FEW, home)
+    manifest = packed.read_manifest(folder)
+    assert place.is_unchanged(folder, manifest)
+    for text in ("", "[]", "{"):
+        (folder / "verified.json").write_text(text)
+        assert not place.is_unchanged(folder, manifest)
+    (folder / "verified.json").unlink()
+    (folder / "verified.json").mkdir()
+    assert place.file_problems(folder, manifest) == []
+    assert not place.is_unchanged(folder, manifest)
+
+
+def test_a_folder_of_images_from_the_command_line(cli: Cli, tmp_path: Path) -> None:
+    """Registered under a new name, listed, verified; a vanished image is exit code 1, a vanished folder 2."""
+    for split in ("train", "val"):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            Image.new("RGB", (30, 40), (label * 90, 0, 0)).save(tmp_path / "photos" / split / name / "0.JPEG")
+    own = {"TINYABLATE_DATA": str(tmp_path / "home")}
+    done = cli("data", "prepare", "pets", "--from", str(tmp_path / "photos"), **own)
+    assert done.stdout == f"{tmp_path / 'home' / 'pets'}\n"
+    assert f"pets           images in {tmp_path / 'photos'}" in cli("data", "list", **own).stdout
+    assert "every file is as its manifest says" in cli("data", "verify", "pets", **own).stdout
+    (tmp_path / "photos/val/dog/0.JPEG").unlink()
+    lines = cli("data", "verify", "pets", code=1, **own).stdout.splitlines()
+    assert lines[0] == "val/dog/0.JPEG: No such file or directory"
+    assert lines[1] == "damaged: prepare it again; run: tinyablate data prepare pets --from FOLDER"
+    shutil.rmtree(tmp_path / "photos")
+    assert "its images are gone from" in cli("data", "verify", "pets", code=2, **own).stderr
 
 
 # ---- download --------------------------------------------------------------------------------------------------------

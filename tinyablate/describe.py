@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tinyablate.datasets import lookup
+from tinyablate.datasets import default_home, lookup
 from tinyablate.errors import SweepError, UsageError
 from tinyablate.plan import Plan, keys_of, make_plan, unique
 from tinyablate.store import schema
@@ -133,11 +133,11 @@ def heading(sweep: Sweep) -> str:
 
 def _unprepared(sweep: Sweep) -> list[str]:
     """A line for each data set that `run` will refuse to do without."""
-    from tinyablate.prepare import default_home, status
+    from tinyablate.prepare import command, status
 
     used = {cell.recipe.data.name for cell in sweep.cells}
     return [
-        f"data set {entry.name} is not prepared: tinyablate data prepare {entry.name}"
+        f"data set {entry.name} is not prepared; {command(lookup(entry.name))}"
         for entry in status(default_home())
         if entry.name in used and not entry.prepared and not lookup(entry.name).generated
     ]
@@ -275,8 +275,8 @@ def _attempt_lines(attempt: Any, accepted: int | None) -> list[str]:
 
 
 def describe_data(format: str) -> str:
-    """The known data sets, prepared or not."""
-    from tinyablate.prepare import default_home, status
+    """The data sets that are built in or registered, prepared or not."""
+    from tinyablate.prepare import status
 
     home = default_home()
     entries = status(home)
@@ -297,12 +297,12 @@ def _jsonable(entry: Any) -> dict[str, Any]:
 
 def describe_verification(name: str) -> tuple[str, bool]:
     """What `data verify` found, and whether the data set is whole."""
-    from tinyablate.prepare import default_home, require
-    from tinyablate.train.data.packed import verify
+    from tinyablate.preflight import data_bar
+    from tinyablate.prepare import command, require, verify
 
     folder = require(name, default_home())
-    problems = verify(folder)
+    with data_bar(name) as progress:
+        problems = verify(name, default_home(), progress)
     if problems:
-        lines = [*problems, f"damaged: prepare it again: rm -r {folder} && tinyablate data prepare {name}"]
-        return "\n".join(lines), False
+        return "\n".join([*problems, f"damaged: prepare it again; {command(lookup(name))}"]), False
     return f"{name}: every file is as its manifest says ({folder})", True

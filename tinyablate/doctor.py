@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tinyablate import __version__
-from tinyablate.datasets import lookup
+from tinyablate.datasets import default_home, lookup
 from tinyablate.errors import TinyablateError
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "sqlalchemy", "pydantic", "pandas", "pyarrow", "numpy", "scipy")
@@ -66,11 +66,11 @@ def _database(text: str) -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    from tinyablate.prepare import default_home, status
+    from tinyablate.prepare import command, status
 
-    home = default_home()
-    for entry in status(home):
-        how = "made when it is needed" if lookup(entry.name).generated else f"tinyablate data prepare {entry.name}"
+    for entry in status(default_home()):
+        data = lookup(entry.name)
+        how = "made when it is needed" if data.generated else command(data).removeprefix("run: ")
         yield (
             True,
             f"data set {entry.name}: " + (f"prepared in {entry.folder}" if entry.prepared else f"not here: {how}"),

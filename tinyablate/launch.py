@@ -17,6 +17,7 @@ from pathlib import Path
 
 import tinyablate
 from tinyablate import bundled
+from tinyablate.datasets import default_home
 from tinyablate.processes import is_dead, kill_all, mentioning, own_token
 from tinyablate.run import RunRequest
 
@@ -73,7 +74,9 @@ def driver_command(workspace: Workspace, program: str) -> tuple[list[str], Mappi
     """Command and environment of the driver `workers/PROGRAM`, running on the snapshot."""
     path = os.pathsep.join(filter(None, [str(workspace.code), os.environ.get("PYTHONPATH", "")]))
     source = os.environ.get("TINYABLATE_SOURCE", str(Path(tinyablate.__file__).parent.parent))
-    environment = os.environ | {"PYTHONPATH": path, "TINYABLATE_SOURCE": source}
+    # The driver and its workers stand in other folders than the user: what is relative to this one is settled here.
+    home = str(default_home())
+    environment = os.environ | {"PYTHONPATH": path, "TINYABLATE_SOURCE": source, "TINYABLATE_DATA": home}
     return [sys.executable, str(workspace.code / "workers" / program), str(workspace.root)], environment
 
 

@@ -1,8 +1,8 @@
-"""Brings data sets onto this machine: generates or downloads them and has them packed; it trains nothing.
+"""Brings data sets onto this machine: generates or downloads them and has them packed, or registers a user's folder.
 
-Inside the data home, NAME/ is a prepared data set, downloads/ holds archives and what there is of unfinished ones, and
-hidden names (.NAME.lock, .NAME.partial-PID) belong to a preparation that is under way; NAME.problems.txt is the full
-list of what was wrong with a source.
+It trains nothing. Inside the data home, NAME/ is a prepared data set, downloads/ holds archives and what there is of
+unfinished ones, and hidden names (.NAME.lock, .NAME.partial-PID) belong to a preparation that is under way;
+NAME.problems.txt is the full list of what was wrong with a source.
 """
 
 import functools
@@ -15,14 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tinyablate.datasets import KNOWN, DataSet, lookup
+from tinyablate.datasets import KNOWN, DataSet, is_new_name, lookup, registered
 from tinyablate.errors import DataError
-from tinyablate.train.data import packed, shapes
+from tinyablate.train.data import folders, packed, place, shapes
 from tinyablate.train.data.tiny_imagenet import MOST_SHOWN, LayoutError
 
 Progress = Callable[[str, int, int], None]
 """Gets stage, units done, units in all. Stages: wait (0, 0: another process prepares the same data set), download
-(bytes; 0 in all if the server does not say), generate (images), decode (images)."""
+(bytes; 0 in all if the server does not say), generate, decode, check (images), verify (0, 0: files are read whole)."""
 
 TIMEOUT = 30
 """Seconds without a byte after which a download counts as broken."""
@@ -32,7 +32,7 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Status:
-    """What there is of a known data set in a data home."""
+    """What there is of a data set in a data home."""
 
     name: str
     title: str
@@ -43,79 +43,158 @@ class Status:
     val: int
     """Number of validation images."""
     bytes: int
-    """On disk; 0 if not prepared."""
+    """In the data home; 0 if not prepared."""
     digest: str
     """Of the source files, names and labels; empty if not prepared."""
     problem: str
     """Why a folder that is there cannot be used; else empty."""
 
 
-def default_home() -> Path:
-    """The data home: $TINYABLATE_DATA, else results/data in the current folder."""
-    return Path(os.environ.get("TINYABLATE_DATA") or "results/data").expanduser().absolute()
+# ---- preparing -------------------------------------------------------------------------------------------------------
 
 
 def prepare(name: str, home: Path, source: Path | None = None, progress: Progress | None = None) -> Path:
-    """Prepares a known data set in `home` and returns its folder; at once if that is done already.
+    """Prepares a data set in `home` and returns its folder; at once if that is done already.
 
-    `source` is an archive or an unpacked folder to use instead of downloading. Raises DataError when the name is
-    unknown, when there is no network, no room, or anything wrong with the source; then no part is left but that of a
-    download, which the next call continues.
+    `source` is an archive or an unpacked folder to use instead of downloading; a name that is not known yet is given to
+    the folder `source`, whose images stay there. Raises DataError when the name is unknown or impossible, when there is
+    no network, no room, or anything wrong with the source; then no part is left but that of a download, which the next
+    call continues.
     """
-    return prepare_set(lookup(name), home, source, progress)
+    if source is not None and is_new_name(name, home):
+        return prepare_set(DataSet(name, "", 0, layout="folders"), home, source, progress)
+    return prepare_set(lookup(name, home), home, source, progress)
 
 
 def prepare_set(data: DataSet, home: Path, source: Path | None = None, progress: Progress | None = None) -> Path:
-    """`prepare` for a DataSet, known or not."""
-    folder = packed.folder_of(home, data.name)
-    if packed.is_ready(folder, data):
-        return folder
-    if data.generated and source is not None:
-        raise DataError(f"data set '{data.name}' is generated: there is nothing to take from {source}")
+    """`prepare` for a DataSet, known or not. What is there but damaged is prepared anew."""
     report = progress or _silent
+    if data.generated and source is not None:
+        if _is_ready(data, home, None, report):
+            return place.folder_of(home, data.name)
+        raise DataError(f"data set '{data.name}' is generated: there is nothing to take from {source}")
+    if data.name not in KNOWN and data.layout == "folders" and source is not None:
+        data = DataSet(data.name, "", 0, layout="folders")  # whatever is there now
+    if not _is_ready(data, home, source, report):
+        _prepare(data, home, source, report)
+    return place.folder_of(home, data.name)
+
+
+def _is_ready(data: DataSet, home: Path, source: Path | None, report: Progress) -> bool:
+    """Whether the data set is prepared (from this folder) and whole."""
+    folder = place.folder_of(home, data.name)
+    if data.layout == "folders" and source is not None:
+        ready = folders.is_current(folder, source, data)
+    elif data.layout == "folders":
+        ready = folders.is_ready(folder, data)
+    else:
+        ready = packed.is_ready(folder, data)
+    return ready and not _file_problems(data, folder, report)
+
+
+def _file_problems(data: DataSet, folder: Path, report: Progress) -> list[str]:
+    """How the files in the data home differ from what was prepared; at once if they are as last found whole."""
+    manifest = _read_manifest(data, folder)
+    if place.is_unchanged(folder, manifest):
+        return []
+    report("verify", 0, 0)
+    return place.file_problems(folder, manifest)
+
+
+def _read_manifest(data: DataSet, folder: Path) -> packed.Manifest | folders.Manifest:
+    return folders.read_manifest(folder) if data.layout == "folders" else packed.read_manifest(folder)
+
+
+def _prepare(data: DataSet, home: Path, source: Path | None, report: Progress) -> None:
+    if data.layout == "folders" and source is None:
+        raise DataError(f"data set '{data.name}' is not prepared in {home}; {command(data)}")
     full_list = home / f"{data.name}.problems.txt"
+    files = folders.FILES if data.layout == "folders" else packed.FILES
     try:
-        with packed.workplace(home, data.name, waiting=lambda: report("wait", 0, 0)) as place:
-            if not packed.is_ready(folder, data):
-                root = _source(data, home, source, place / "source", report)
-                packed.build(root, data, place, None, functools.partial(report, "decode"))
+        with place.workplace(home, data.name, files, waiting=lambda: report("wait", 0, 0)) as workplace:
+            if _is_ready(data, home, source, report):
+                return
+            if data.layout == "folders":
+                assert source is not None
+                folders.build(source, data, workplace, None, functools.partial(report, "check"))
+            else:
+                root = _source(data, home, source, workplace / "source", report)
+                packed.build(root, data, workplace, None, functools.partial(report, "decode"))
     except LayoutError as error:
         raise _with_full_list(error, full_list) from error
     full_list.unlink(missing_ok=True)
-    return folder
+
+
+def command(data: DataSet) -> str:
+    """What to run to prepare a data set."""
+    source = " --from FOLDER" if data.layout == "folders" else "" if data.generated else " [--from ZIP]"
+    return f"run: tinyablate data prepare {data.name}{source}"
+
+
+# ---- what is there ---------------------------------------------------------------------------------------------------
 
 
 def require(name: str, home: Path) -> Path:
-    """The folder of a prepared known data set. Raises DataError with the command that prepares it."""
-    return require_set(lookup(name), home)
+    """The folder of a prepared data set. Raises DataError with the command that prepares it."""
+    return require_set(lookup(name, home), home)
 
 
 def require_set(data: DataSet, home: Path) -> Path:
     """`require` for a DataSet, known or not."""
-    folder = packed.folder_of(home, data.name)
-    command = f"run: tinyablate data prepare {data.name}" + ("" if data.generated else " [--from ZIP]")
+    folder = place.folder_of(home, data.name)
     if not folder.exists():
-        raise DataError(f"data set '{data.name}' is not prepared in {home}; {command}")
-    if difference := packed.difference(packed.read_manifest(folder), data):
-        raise DataError(f"{folder}: not the '{data.name}' of this version ({difference}); {command}")
+        raise DataError(f"data set '{data.name}' is not prepared in {home}; {command(data)}")
+    if data.layout == "folders":
+        manifest = folders.read_manifest(folder)
+        difference = folders.difference(manifest, data)
+        folders.root_of(manifest)
+    else:
+        difference = packed.difference(packed.read_manifest(folder), data)
+    if difference:
+        raise DataError(f"{folder}: not the '{data.name}' of this version ({difference}); {command(data)}")
     return folder
 
 
+def require_whole(name: str, home: Path, progress: Progress | None = None) -> Path:
+    """`require`, and its files hold what was prepared: they are read whole once, and again whenever one has changed.
+
+    Files of a registered folder are compared when they are read for training, each time.
+    """
+    data = lookup(name, home)
+    folder = require_set(data, home)
+    if problems := _file_problems(data, folder, progress or _silent):
+        raise place.unusable(folder, "; ".join(problems))
+    return folder
+
+
+def verify(name: str, home: Path, progress: Progress | None = None) -> list[str]:
+    """Every way in which a prepared data set differs from what was prepared; reads everything. Raises DataError."""
+    data = lookup(name, home)
+    folder = require_set(data, home)
+    if data.layout == "folders":
+        return folders.verify(folder, functools.partial(progress or _silent, "check"))
+    (progress or _silent)("verify", 0, 0)
+    return packed.verify(folder)
+
+
 def status(home: Path) -> list[Status]:
-    """What there is of every known data set."""
-    return [_status(data, home) for data in KNOWN.values()]
+    """What there is of every data set, built in or registered."""
+    return [_status(data, home) for data in (KNOWN | registered(home)).values()]
 
 
 def _status(data: DataSet, home: Path) -> Status:
-    folder = packed.folder_of(home, data.name)
+    folder = place.folder_of(home, data.name)
     absent = Status(data.name, data.title, False, folder, data.train, data.val, 0, "", "")
     if not folder.exists():
         return absent
     try:
-        manifest = packed.read_manifest(require_set(data, home))
+        manifest = _read_manifest(data, require_set(data, home))
     except DataError as error:
         return Status(data.name, data.title, False, folder, data.train, data.val, 0, "", str(error))
     return Status(data.name, data.title, True, folder, data.train, data.val, manifest.bytes, manifest.digest, "")
+
+
+# ---- where it comes from ---------------------------------------------------------------------------------------------
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -133,7 +212,7 @@ def _with_full_list(error: LayoutError, path: Path) -> DataError:
 def _source(data: DataSet, home: Path, source: Path | None, target: Path, report: Progress) -> Path:
     """A folder or archive in the `tiny-imagenet-200` layout: `source`, a download, or generated in `target`."""
     if data.generated:
-        with packed.room_for((data.train + data.val) * BLOCK, home):
+        with place.room_for((data.train + data.val) * BLOCK, home):
             shapes.write(target, data, functools.partial(report, "generate"))
         return target
     if source is None:
@@ -170,7 +249,7 @@ def download(data: DataSet, home: Path, report: Progress) -> Path:
     fetch = _Resuming(folder / f"{name}.part", data, report)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with packed.room_for(data.bytes, folder):
+        with place.room_for(data.bytes, folder):
             path = pooch.retrieve(data.url, f"md5:{data.md5}", name, folder, downloader=fetch)
     except ValueError as error:  # pooch has deleted what it got
         raise DataError(f"{data.url}: {error}") from error
@@ -190,7 +269,7 @@ class _Resuming:
             try:
                 self._fetch(url, before)
             except (OSError, http.client.HTTPException) as error:
-                if getattr(error, "errno", None) in packed.NO_ROOM:
+                if getattr(error, "errno", None) in place.NO_ROOM:
                     raise
                 if self._size() <= before:  # a try that brought something is worth another
                     raise self._failure(url, error) from error

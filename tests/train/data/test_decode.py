@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from tinyablate.datasets import DataSet
 from tinyablate.errors import WorkError
-from tinyablate.train.data.decode import Batch, decode, decode_all, pixels
+from tinyablate.train.data.decode import Batch, decode, height_and_width, pixels
+from tinyablate.train.data.pool import in_order
 from tinyablate.train.data.source import Folder
 from tinyablate.train.data.tiny_imagenet import scan
 
@@ -71,8 +72,10 @@ def test_a_jpeg_cut_anywhere_is_refused() -> None:
     cuts = [*range(1, len(source), 97), len(source) - 2, len(source) - 1]
     assert len(cuts) > 20
     for cut in cuts:
-        with pytest.raises((OSError, SyntaxError, ValueError)):
-            pixels(source[:cut], 64)
+        for read in (lambda content: pixels(content, 64), height_and_width):
+            with pytest.raises((OSError, SyntaxError, ValueError)):
+                read(source[:cut])
+    assert height_and_width(source) == (64, 64)
     assert pixels(source, 64).shape == (64, 64, 3)
 
 
@@ -80,6 +83,25 @@ def test_bytes_after_the_end_do_no_harm() -> None:
     """Some tools pad JPEG files; the image is whole."""
     source = jpeg(Image.fromarray(COLOUR))
     assert np.array_equal(pixels(source + b"\0" * 16, 64), pixels(source, 64))
+    assert height_and_width(source + b"\0" * 16) == (64, 64)
+
+
+@pytest.mark.parametrize("format", ["PNG", "PPM", "BMP", "TIFF", "WEBP"])
+def test_other_formats_are_read_whole(format: str) -> None:
+    """Every format of ImageFolder's has its sides and its pixels, and is refused when its last quarter is missing."""
+    content = encoded(
+        Image.fromarray(COLOUR[:, :40].copy()), format, **({"lossless": True} if format == "WEBP" else {})
+    )
+    assert height_and_width(content) == (64, 40)
+    assert np.array_equal(pixels(content), COLOUR[:, :40])
+    with pytest.raises((OSError, SyntaxError, ValueError)):
+        height_and_width(content[: len(content) * 3 // 4])
+
+
+def test_a_program_is_no_image() -> None:
+    """PostScript named .JPEG is text: PIL would hand it to Ghostscript."""
+    with pytest.raises(UnidentifiedImageError):
+        pixels(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage\n")
 
 
 @pytest.mark.parametrize(
@@ -118,17 +140,17 @@ def batches_of(pristine: Path, small: DataSet, target: Path, size: int) -> list[
 
 def test_processes_change_nothing(pristine: Path, small: DataSet, tmp_path: Path) -> None:
     """Two processes give the rows and digests that one gives."""
-    one = list(decode_all(Folder(pristine), batches_of(pristine, small, tmp_path / "one", 7), 1))
-    two = list(decode_all(Folder(pristine), batches_of(pristine, small, tmp_path / "two", 7), 2))
+    one = list(in_order(decode, Folder(pristine), batches_of(pristine, small, tmp_path / "one", 7), 1))
+    two = list(in_order(decode, Folder(pristine), batches_of(pristine, small, tmp_path / "two", 7), 2))
     assert one == two
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_killed_process_is_an_error(pristine: Path, small: DataSet, tmp_path: Path) -> None:
     """A worker that the kernel kills ends the preparation instead of hanging it."""
-    work = decode_all(Folder(pristine), batches_of(pristine, small, tmp_path / "rows", 1) * 20, 2)
+    work = in_order(decode, Folder(pristine), batches_of(pristine, small, tmp_path / "rows", 1) * 20, 2)
     next(work)
     for process in multiprocessing.active_children():
         process.kill()
-    with pytest.raises(WorkError, match="a process that decoded images died"):
+    with pytest.raises(WorkError, match="a process that read images died"):
         list(work)

@@ -19,14 +19,14 @@ from PIL import Image
 import tinyablate
 from tinyablate.datasets import DataSet
 from tinyablate.errors import DataError
-from tinyablate.train.data import packed, shapes
+from tinyablate.train.data import packed, place, shapes
 from tinyablate.train.data.tiny_imagenet import LayoutError, scan
 
 SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
 from tinyablate.datasets import SHAPES
-from tinyablate.train.data import packed
+from tinyablate.train.data import packed, place
 
 root, home = Path(sys.argv[1]), Path(sys.argv[2])
 small = dataclasses.replace(SHAPES, train_per_class=12, val_per_class=5)
@@ -107,7 +107,7 @@ def test_the_manifest_tells_what_was_packed(ready: Path, pristine: Path, small: 
         classes=listing.wnids,
         digest=sources.hexdigest(),
         files=tuple(
-            packed.PackedFile(
+            place.StoredFile(
                 name, (ready / name).stat().st_size, hashlib.sha256((ready / name).read_bytes()).hexdigest()
             )
             for name in ("train.labels.npy", "train.u8", "val.labels.npy", "val.u8")
@@ -247,7 +247,9 @@ def test_packings_that_race_end_with_one_whole_result(pristine: Path, home: Path
 def test_a_second_process_waits_and_is_told(pristine: Path, home: Path) -> None:
     """While another process holds the workplace, `waiting` is called; then the workplace is free."""
     holder = start(
-        'with packed.workplace(home, "shapes"): print("held", flush=True); sys.stdin.readline()', pristine, home
+        'with place.workplace(home, "shapes", packed.FILES): print("held", flush=True); sys.stdin.readline()',
+        pristine,
+        home,
     )
     assert holder.stdout is not None
     assert holder.stdin is not None
@@ -258,9 +260,9 @@ def test_a_second_process_waits_and_is_told(pristine: Path, home: Path) -> None:
         told.append("waiting")
         print(file=holder.stdin, flush=True)
 
-    with packed.workplace(home, "shapes", waiting) as place:
+    with place.workplace(home, "shapes", packed.FILES, waiting) as mine:
         assert told == ["waiting"]
-        assert visible(home) == {place.name}
+        assert visible(home) == {mine.name}
     holder.communicate()
     assert visible(home) == set()
 
@@ -290,7 +292,7 @@ def test_too_little_room_is_seen_before_the_work(tmp_path: Path) -> None:
     """More than the disk has free is refused at once."""
     with (
         pytest.raises(DataError, match=r"no room: 1,000,000,000,000\.0 MB are needed"),
-        packed.room_for(10**18, tmp_path),
+        place.room_for(10**18, tmp_path),
     ):
         pytest.fail("started")
 
@@ -347,7 +349,7 @@ def truncate(path: Path, size: int) -> None:
         (lambda f: change(f, colour=1), "manifest.json is damaged"),
         (lambda f: change(f, files=[]), "its list of files is not complete"),
         (lambda f: change(f, size=32), "numbers and sizes disagree"),
-        (lambda f: change(f, format=2), "packed in format 2, this version reads 1"),
+        (lambda f: change(f, format=2), "prepared in format 2, this version reads 1"),
         (lambda f: truncate(f / "train.u8", 1000), "train.u8: has 1,000 bytes, 1,474,560 expected"),
         (lambda f: (f / "val.u8").unlink(), "val.u8: No such file or directory"),
         (lambda f: (f / "val.labels.npy").write_bytes(bytes(528)), "val.labels.npy is damaged"),
@@ -377,7 +379,7 @@ def test_verify_reads_every_byte(folder: Path) -> None:
     truncate(folder / "val.u8", 5)
     (folder / "val.labels.npy").unlink()
     assert packed.verify(folder) == [
-        "train.u8: its content has changed since it was packed (sha256 differs)",
+        "train.u8: its content has changed since it was prepared (sha256 differs)",
         "val.labels.npy: No such file or directory",
         "val.u8: has 5 bytes, 614,400 expected",
     ]

@@ -2,17 +2,12 @@
 
 HOME/NAME/train.u8  val.u8                  uint8 [N, H, W, 3], nothing but pixels
 HOME/NAME/train.labels.npy  val.labels.npy  int64 [N]
-HOME/NAME/manifest.json                     written last
+HOME/NAME/manifest.json                     written last, as `place` says
 """
 
-import contextlib
 import dataclasses
-import errno
-import fcntl
 import hashlib
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,29 +18,35 @@ import PIL
 from numpy.typing import NDArray
 
 import tinyablate
-from tinyablate.datasets import DataSet
+from tinyablate.datasets import MANIFEST, DataSet
 from tinyablate.errors import DataError
 from tinyablate.train.data import tiny_imagenet
-from tinyablate.train.data.decode import Batch, Decoded, decode_all, default_workers
+from tinyablate.train.data.decode import Batch, decode
+from tinyablate.train.data.place import (
+    SPLITS,
+    StoredFile,
+    check_sizes,
+    check_types,
+    file_problems,
+    folder_of,
+    publish,
+    read_files,
+    read_raw,
+    room_for,
+    sha256,
+    unusable,
+    workplace,
+)
+from tinyablate.train.data.pool import in_order, workers_for
 from tinyablate.train.data.source import Source, open_source
 
 FORMAT = 1
 """Version of the files' form. A change that an older reader would misread raises it."""
-MANIFEST = "manifest.json"
-SPLITS = ("train", "val")
 FILES = frozenset(f"{split}.{kind}" for split in SPLITS for kind in ("u8", "labels.npy"))
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BATCH = 256
 """Images per task of a worker: 3 MB at 64 pixels."""
-
-
-@dataclass(frozen=True)
-class PackedFile:
-    """One file beside the manifest."""
-
-    name: str
-    bytes: int
-    sha256: str
+IMAGES_PER_WORKER = 4000
+"""Fewer are not worth a further process."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Manifest:
     """Class index -> WordNet id."""
     digest: str
     """sha256 over a line "path<TAB>label<TAB>sha256 of the source file" for every image, train before val, in order."""
-    files: tuple[PackedFile, ...]
+    files: tuple[StoredFile, ...]
     tinyablate: str
     """Version of tinyablate that packed it."""
     pillow: str
@@ -90,11 +91,6 @@ class Packed:
     manifest: Manifest
 
 
-def folder_of(home: Path, name: str) -> Path:
-    """Where the prepared data set `name` lies."""
-    return home / name
-
-
 def open_packed(folder: Path) -> Packed:
     """Opens a prepared data set in milliseconds: sizes are checked, contents are not (see `verify`).
 
@@ -112,9 +108,7 @@ def open_packed(folder: Path) -> Packed:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a prepared data set whose files all have their sizes. Raises DataError as `open_packed` does."""
     manifest = _load_manifest(folder)
-    for file in manifest.files:
-        if problem := _size_problem(folder, file):
-            raise _unusable(folder, problem)
+    check_sizes(folder, manifest)
     return manifest
 
 
@@ -124,14 +118,7 @@ def verify(folder: Path) -> list[str]:
         manifest = _load_manifest(folder)
     except DataError as error:
         return [str(error)]
-    problems = []
-    for file in manifest.files:
-        problem = _size_problem(folder, file)
-        if problem is None and _sha256(folder / file.name) != file.sha256:
-            problem = f"{file.name}: its content has changed since it was packed (sha256 differs)"
-        if problem is not None:
-            problems.append(problem)
-    return problems
+    return file_problems(folder, manifest)
 
 
 def is_ready(folder: Path, data: DataSet) -> bool:
@@ -169,68 +156,10 @@ def pack(
     (images done, images in all). Raises DataError naming every problem of the layout or every damaged image, or how
     much room is missing; then nothing is left behind.
     """
-    with workplace(home, data.name) as place:
+    with workplace(home, data.name, FILES) as place:
         if not is_ready(folder_of(home, data.name), data):
             build(root, data, place, workers, progress)
     return folder_of(home, data.name)
-
-
-@contextlib.contextmanager
-def workplace(home: Path, name: str, waiting: Callable[[], None] | None = None) -> Iterator[Path]:
-    """A hidden empty folder in `home` for the one process that may prepare `name` now; gone afterwards.
-
-    Others wait (`waiting` is called first) and should look again whether the work is done. Since the lock dies with its
-    holder, any such folder that is found belongs to a dead process and is removed. Raises DataError when `home` cannot
-    be written or when a folder HOME/NAME is there that tinyablate did not make.
-    """
-    place = home / f".{name}.partial-{os.getpid()}"
-    with contextlib.ExitStack() as stack:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((home / f".{name}.lock").open("w"))
-            _acquire(lock.fileno(), home, waiting)
-            for leftover in home.glob(f".{name}.partial-*"):
-                shutil.rmtree(leftover)
-            place.mkdir()
-        except OSError as error:
-            raise DataError(f"{home}: cannot be written: {error}") from error
-        stack.callback(shutil.rmtree, place, ignore_errors=True)
-        _refuse_foreign(folder_of(home, name))
-        yield place
-
-
-def _acquire(lock: int, home: Path, waiting: Callable[[], None] | None) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if waiting is not None:
-            waiting()
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        raise DataError(f"{home}: the file system has no locks ({error.strerror}): choose another folder") from error
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Replacing an outdated folder deletes it, so it must be one of ours."""
-    if folder.exists() and not (folder.is_dir() and (FILES | {MANIFEST}).issuperset(os.listdir(folder))):
-        raise DataError(
-            f"{folder}: is in the way and was not made by tinyablate: move it elsewhere (--from takes it from there)"
-        )
-
-
-@contextlib.contextmanager
-def room_for(needed: int, home: Path) -> Iterator[None]:
-    """Raises DataError, saying how much is needed, when the disk of `home` has less than `needed` bytes or fills up."""
-    free = shutil.disk_usage(home).free
-    message = f"{home}: no room: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free"
-    if free < needed:
-        raise DataError(message)
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise DataError(f"{message} ({error.strerror})") from error
-        raise
 
 
 def build(
@@ -242,38 +171,50 @@ def build(
     needed = (data.train + data.val) * data.size**2 * 3
     with open_source(root, data) as source, room_for(needed, place.parent):
         listing = tiny_imagenet.scan_source(source, data, str(root))
-        samples = {"train": listing.train, "val": listing.val}
-        decoded = _write_arrays(source, samples, data, folder, workers, progress)
-        if problems := [problem for batch in decoded for problem in batch.problems]:
-            raise tiny_imagenet.LayoutError(str(root), problems)
-        digest = _digest(listing.train + listing.val, [digest for batch in decoded for digest in batch.digests])
-        _write_manifest(listing, data, folder, digest)
-        for path in (*folder.iterdir(), folder):
-            _sync(path)
-    _publish(folder, folder_of(place.parent, data.name))
+        written = _write_arrays(source, listing, data, folder, workers, progress)
+        if written.problems:
+            raise tiny_imagenet.LayoutError(str(root), written.problems)
+        manifest = _manifest(listing, data, folder, written)
+        publish(folder, dataclasses.asdict(manifest), folder_of(place.parent, data.name))
+
+
+@dataclass
+class _Written:
+    """What came of writing the arrays."""
+
+    sources: list[str] = dataclasses.field(default_factory=list)
+    """sha256 of each image's file, train before val."""
+    problems: list[str] = dataclasses.field(default_factory=list)
+    packed: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Name -> sha256 of each packed file."""
 
 
 def _write_arrays(
     source: Source,
-    samples: dict[str, tuple[tiny_imagenet.Sample, ...]],
+    listing: tiny_imagenet.Listing,
     data: DataSet,
     folder: Path,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
-) -> list[Decoded]:
-    """Writes labels and images of both splits; what came of each batch, in the samples' order."""
+) -> _Written:
+    """Writes labels and images of both splits."""
     batches: list[Batch] = []
-    for split in SPLITS:
-        np.save(folder / f"{split}.labels.npy", np.array([label for _, label in samples[split]], np.int64))
-        batches += _batches([path for path, _ in samples[split]], data.size, folder / f"{split}.u8")
-    finished: list[Decoded] = []
-    done = 0
-    for decoded in decode_all(source, batches, workers or default_workers(data.train + data.val)):
-        finished.append(decoded)
-        done += len(decoded.digests)
+    for split, samples in (("train", listing.train), ("val", listing.val)):
+        np.save(folder / f"{split}.labels.npy", np.array([label for _, label in samples], np.int64))
+        batches += _batches([path for path, _ in samples], data.size, folder / f"{split}.u8")
+    written = _Written()
+    images = data.train + data.val
+    # The packed files are hashed while the workers decode what follows: hashed at the end, 1.4 GB cost a second more.
+    hashes = {folder / f"{split}.u8": hashlib.sha256() for split in SPLITS}
+    done = in_order(decode, source, batches, workers or workers_for(images, IMAGES_PER_WORKER))
+    for batch, decoded in zip(batches, done, strict=True):
+        written.sources += decoded.digests
+        written.problems += decoded.problems
+        hashes[batch.target].update(_rows(batch).data)
         if progress is not None:
-            progress(done, data.train + data.val)
-    return finished
+            progress(len(written.sources), images)
+    written.packed = {path.name: hashed.hexdigest() for path, hashed in hashes.items()}
+    return written
 
 
 def _batches(paths: Sequence[str], size: int, target: Path) -> Iterator[Batch]:
@@ -287,13 +228,23 @@ def _batches(paths: Sequence[str], size: int, target: Path) -> Iterator[Batch]:
         yield Batch(tuple(paths[first : first + BATCH]), size, target, first)
 
 
+def _rows(batch: Batch) -> NDArray[np.uint8]:
+    """What a batch's part of its target file holds, as a map of it."""
+    row = batch.size**2 * 3
+    return np.memmap(batch.target, np.uint8, "r", batch.first * row, (len(batch.paths) * row,))
+
+
 def _digest(samples: Sequence[tiny_imagenet.Sample], sources: Sequence[str]) -> str:
     lines = (f"{path}\t{label}\t{source}\n" for (path, label), source in zip(samples, sources, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _write_manifest(listing: tiny_imagenet.Listing, data: DataSet, folder: Path, digest: str) -> None:
-    manifest = Manifest(
+def _manifest(listing: tiny_imagenet.Listing, data: DataSet, folder: Path, written: _Written) -> Manifest:
+    files = (
+        StoredFile(path.name, path.stat().st_size, written.packed.get(path.name) or sha256(path))
+        for path in sorted(folder.iterdir())
+    )
+    return Manifest(
         format=FORMAT,
         name=data.name,
         fingerprint=data.fingerprint,
@@ -301,87 +252,37 @@ def _write_manifest(listing: tiny_imagenet.Listing, data: DataSet, folder: Path,
         train=data.train,
         val=data.val,
         classes=listing.wnids,
-        digest=digest,
-        files=tuple(PackedFile(path.name, path.stat().st_size, _sha256(path)) for path in sorted(folder.iterdir())),
+        digest=_digest(listing.train + listing.val, written.sources),
+        files=tuple(files),
         tinyablate=tinyablate.__version__,
         pillow=PIL.__version__,
     )
-    (folder / MANIFEST).write_text(json.dumps(dataclasses.asdict(manifest), indent=1) + "\n")
-
-
-def _publish(made: Path, folder: Path) -> None:
-    """Puts the whole folder in its place with one rename; an outdated one steps aside into the workplace first."""
-    if folder.exists():
-        folder.rename(made.parent / "outdated")
-    made.rename(folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _unusable(folder: Path, problem: str) -> DataError:
-    return DataError(f"{folder}: {problem}; run: tinyablate data prepare {folder.name}")
 
 
 def _load_manifest(folder: Path) -> Manifest:
     try:
-        raw = json.loads((folder / MANIFEST).read_bytes())
-        if raw["format"] != FORMAT:
-            raise _unusable(folder, f"packed in format {raw['format']}, this version reads {FORMAT}")
-        return _parse(raw)
-    except OSError as error:
-        raise _unusable(folder, f"no prepared data set ({MANIFEST}: {error.strerror})") from error
+        return _parse(read_raw(folder, FORMAT))
     except (ValueError, TypeError, KeyError) as error:
-        raise _unusable(folder, f"{MANIFEST} is damaged ({error})") from error
+        raise unusable(folder, f"{MANIFEST} is damaged ({error})") from error
 
 
 def _parse(raw: dict[str, Any]) -> Manifest:
     """The manifest in `raw`. Raises ValueError, TypeError or KeyError if it is not one."""
-    files = tuple(PackedFile(**file) for file in raw["files"])
+    files = read_files(raw["files"], FILES)
     manifest = Manifest(**{**raw, "files": files, "classes": tuple(raw["classes"])})
-    _check_types(manifest)
-    for file in files:
-        _check_types(file)
-    if {file.name for file in files} != FILES:
-        raise ValueError("its list of files is not complete")
+    check_types(manifest, **{field: int for field in ("size", "train", "val")})
+    check_types(manifest, **{field: str for field in ("name", "fingerprint", "digest", "tinyablate", "pillow")})
     row = manifest.size**2 * 3
     if {"train.u8": manifest.train * row, "val.u8": manifest.val * row}.items() - {(f.name, f.bytes) for f in files}:
         raise ValueError("numbers and sizes disagree")
     return manifest
 
 
-def _check_types(part: Manifest | PackedFile) -> None:
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        if field.type in (int, str) and type(value) is not field.type:
-            raise TypeError(f"{field.name} = {value!r}")
-
-
-def _size_problem(folder: Path, file: PackedFile) -> str | None:
-    try:
-        size = (folder / file.name).stat().st_size
-    except OSError as error:
-        return f"{file.name}: {error.strerror}"
-    return None if size == file.bytes else f"{file.name}: has {size:,} bytes, {file.bytes:,} expected"
-
-
 def _read_labels(path: Path, count: int) -> NDArray[np.int64]:
     try:
         labels: NDArray[np.int64] = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise _unusable(path.parent, f"{path.name} is damaged ({error})") from error
+        raise unusable(path.parent, f"{path.name} is damaged ({error})") from error
     if labels.shape != (count,) or labels.dtype != np.int64:
-        raise _unusable(path.parent, f"{path.name} holds {labels.dtype} {list(labels.shape)}, int64 [{count}] expected")
+        raise unusable(path.parent, f"{path.name} holds {labels.dtype} {list(labels.shape)}, int64 [{count}] expected")
     return labels

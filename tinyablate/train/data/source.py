@@ -39,7 +39,14 @@ class Folder:
 
     def read(self, path: str) -> bytes:
         """As Source."""
-        return (self.root / path).read_bytes()
+        # Neither pathlib nor a buffer: 6 of the 14 us that a small file takes.
+        with open(f"{self.root}/{path}", "rb", buffering=0) as file:
+            return file.read()
+
+    def state(self, path: str) -> tuple[int, int]:
+        """Size in bytes of a file, and time of its last change in ns. Raises OSError."""
+        found = os.stat(f"{self.root}/{path}")
+        return found.st_size, found.st_mtime_ns
 
 
 class Archive:

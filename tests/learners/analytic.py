@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 
 import tinyablate
+from tinyablate.identity import canonical
 from tinyablate.job import Environment, EpochDone, EpochResult, Event, Finished, Job, Outcome, Progress, Started
-from tinyablate.recipe import Recipe, canonical
+from tinyablate.recipe import Recipe
 
 ENVIRONMENT = Environment(
     host="test", device="cpu", driver="", python="3", torch="-", torchvision="-", timm="-", threads=1, compiled=False,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tinyablate.recipe import Data, Model, Recipe, canonical
+from tinyablate.identity import canonical
+from tinyablate.recipe import Data, Model, Recipe
 from tinyablate.sweep.schema import Cell, Column, Exclusion, Row, Sweep
 from tinyablate.tables.layout import CellResult, Provenance
 

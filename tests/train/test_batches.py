@@ -9,11 +9,16 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from tinyablate import policies
 from tinyablate.errors import RecipeError
-from tinyablate.recipe import Recipe
+from tinyablate.recipe import Evaluate, Recipe
 from tinyablate.train import randomness
-from tinyablate.train.augment import erase, mix
-from tinyablate.train.batches import Batch, Inputs, TrainBatches, channel_statistics, load_images
+from tinyablate.train.augment import erase, geometry, mix, operations, policy
+from tinyablate.train.augment.views import Views
+from tinyablate.train.batches import Batch, TrainBatches
+from tinyablate.train.data.images import ImageSource, load
+from tinyablate.train.data.resident import PackedImages
+from tinyablate.train.inputs import Inputs, channel_statistics
 
 Change = Any
 CPU = torch.device("cpu")
@@ -23,8 +28,13 @@ OFF = {"augment__hflip": 0.0, "augment__erase_prob": 0.0, "mix__mixup_alpha": 0.
 
 def batches(recipe: Recipe, folder: Path, size: int = 32, seed: int = 0) -> TrainBatches:
     """The training batches of a recipe on the small data set."""
-    data = load_images(folder, CPU)
+    data = load(folder, CPU)
     return TrainBatches(recipe, data.train, Inputs(size, MEAN, STD, CPU), classes=data.classes, seed=seed)
+
+
+def whole(source: ImageSource, ids: randomness.Ids, size: int) -> Views:
+    """The images `ids`, whole, scaled to `size`."""
+    return geometry.evaluate_views(Evaluate(), *source.sizes(ids), size, 1.0)
 
 
 def epoch(recipe: Recipe, folder: Path, number: int = 1, **more: int) -> list[Batch]:
@@ -42,12 +52,12 @@ def images(recipe: Recipe, folder: Path, **more: int) -> torch.Tensor:
 @pytest.mark.parametrize("size", [32, 64, 96])
 def test_input_equals_pil_and_torchvision(small_data: Path, size: int) -> None:
     """An image without augmentation is PIL's bicubic resize and torchvision's normalisation, within a level of 255."""
-    data = load_images(small_data, CPU)
+    data = load(small_data, CPU)
     ids = np.array([5, 0, 299])
     transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
     pictures = [Image.fromarray(np.asarray(data.val.take(ids)[i])) for i in range(3)]
     expected = torch.stack([transform(picture.resize((size, size), Image.Resampling.BICUBIC)) for picture in pictures])
-    ours = Inputs(size, MEAN, STD, CPU)(data.val.take(ids))
+    ours = Inputs(size, MEAN, STD, CPU)(next(data.val.show([(ids, whole(data.val, ids, size))])))
     assert ours.shape == (3, 3, size, size)
     assert (ours - expected).abs().max() < 1.1 / 255 / min(STD)
     assert (ours - expected).abs().mean() < 1e-4
@@ -55,12 +65,13 @@ def test_input_equals_pil_and_torchvision(small_data: Path, size: int) -> None:
 
 def test_labels_belong_to_their_images(small_data: Path, changed: Change) -> None:
     """Images and targets of a batch are those of the same numbers, in the epoch's order, every image once."""
-    data = load_images(small_data, CPU)
+    data = load(small_data, CPU)
     order = randomness.epoch_order(0, 1, 200)
     shown = epoch(changed(**OFF, loss__smoothing=0.0), small_data)
     labels = torch.cat([batch.targets for batch in shown]).argmax(dim=1)
     assert torch.equal(labels, data.train.labels[torch.from_numpy(order)])
-    first = Inputs(32, MEAN, STD, CPU)(data.train.take(order[:40]))
+    views = whole(data.train, order[:40], 32)
+    first = Inputs(32, MEAN, STD, CPU)(next(data.train.show([(order[:40], views)])))
     assert torch.equal(shown[0].images, first)
 
 
@@ -112,12 +123,13 @@ def test_erasing_stands_before_or_after_mixing_as_the_recipe_says(small_data: Pa
     ids = randomness.epoch_order(0, 1, 200)[:40]
     recipe = changed(augment__erase_prob=1.0)
     plain = epoch(changed(**{**OFF, "augment__hflip": 0.5}), small_data)[0].images
-    boxes = erase.draw_boxes(recipe.augment, 32, seed=0, epoch=1, image_ids=ids)
-    mixing = mix.draw(recipe.mix, 32, seed=0, epoch=1, step=0)
+    shown = randomness.Shown(ids, seed=0, epoch=1)
+    boxes = erase.draw_boxes(recipe.augment, 32, shown)
+    mixing = mix.draw(recipe.mix, 32, 40, seed=0, epoch=1, step=0)
     assert mixing != mix.UNMIXED
 
     def erased(images: torch.Tensor) -> torch.Tensor:
-        return erase.erase(images, boxes, "pixel", seed=0, epoch=1, image_ids=ids)
+        return erase.erase(images, boxes, "pixel", shown)
 
     before = epoch(recipe, small_data)[0].images
     after = epoch(changed(recipe, augment__erase_order="after-mix"), small_data)[0].images
@@ -129,8 +141,8 @@ def test_targets_follow_mixing_and_smoothing(small_data: Path, changed: Change) 
     """A batch's targets are its mixed, smoothed labels."""
     recipe = changed()
     batch = epoch(recipe, small_data)[0]
-    labels = load_images(small_data, CPU).train.labels[torch.from_numpy(randomness.epoch_order(0, 1, 200)[:40])]
-    mixing = mix.draw(recipe.mix, 32, seed=0, epoch=1, step=0)
+    labels = load(small_data, CPU).train.labels[torch.from_numpy(randomness.epoch_order(0, 1, 200)[:40])]
+    mixing = mix.draw(recipe.mix, 32, 40, seed=0, epoch=1, step=0)
     assert torch.equal(batch.targets, mix.soft_targets(labels, 10, 0.1, mixing))
 
 
@@ -149,6 +161,105 @@ def test_images_lie_in_the_devices_memory_format(small_data: Path, changed: Chan
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
+ALONE = {"mix__mixup_alpha": 0.0, "mix__cutmix_alpha": 0.0}
+DEIT = {
+    **ALONE, "augment__crop": "rrc", "augment__hflip": 0.5, "augment__policy": "rand-m9-mstd0.5-inc1",
+    "augment__color_jitter": 0.3, "augment__erase_prob": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("at", ["target", "native"])
+@pytest.mark.parametrize("size", [32, 64, 80])
+def test_every_transform_belongs_to_its_image(small_data: Path, changed: Change, at: str, size: int) -> None:
+    """Crop, flip, policy, jitter and erasing of an image are the same bits in batches of any size."""
+    recipe = changed(**DEIT, augment__at=at)
+    small, large = (images(changed(recipe, batch__size=n), small_data, size=size) for n in (20, 200))
+    assert torch.equal(small, large)
+
+
+def test_the_steps_stand_in_the_documented_order(small_data: Path, changed: Change) -> None:
+    """A batch is views, policy, jitter, normalisation, erasing, carried out one by one with the same streams."""
+    recipe = changed(**DEIT)
+    data, inputs = load(small_data, CPU), Inputs(48, MEAN, STD, CPU)
+    ids = randomness.epoch_order(0, 1, 200)[:40]
+    shown, augment = randomness.Shown(ids, 0, 1), recipe.augment
+    views = geometry.train_views(augment, shown, *data.train.sizes(ids), 48, 1.0)
+    expected = next(data.train.show([(ids, views)]))
+    named = policies.parse(augment.policy)
+    expected = policy.augment(expected, named, shown, interpolation="bicubic", mean=MEAN)
+    for step in policy.jitter(0.3, shown):
+        expected = operations.apply(expected, step, (0, 0, 0))
+    expected = erase.erase(inputs(expected), erase.draw_boxes(augment, 48, shown), "pixel", shown)
+    assert torch.equal(epoch(recipe, small_data, size=48)[0].images, expected)
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        {"augment__policy": "none"},
+        {"augment__color_jitter": 0.0},
+        {"augment__hflip": 0.0},
+        {"augment__crop": "resize"},
+        {"augment__policy": "3a"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_left_out_leaves_the_erased_rectangles(small_data: Path, changed: Change, left_out: Change) -> None:
+    """Rectangles and their noise are the same with any other transform on, off or replaced."""
+    recipe = changed(**{**DEIT, "augment__erase_prob": 1.0, "augment__erase_mode": "pixel"})
+    both, less = images(recipe, small_data), images(changed(recipe, **left_out), small_data)
+    bare = images(changed(recipe, augment__erase_prob=0.0), small_data)
+    erased = both != bare
+    assert 0.02 < erased.float().mean() < 0.34
+    assert torch.equal(both[erased], less[erased])
+
+
+def test_native_resolution_is_before_the_crop(small_data: Path, changed: Change) -> None:
+    """At the data set's own size, with whole images, both orders are one; at another size they are not."""
+    plain = {**DEIT, "augment__crop": "resize", "augment__hflip": 0.0}
+    native, target = (changed(**plain, augment__at=at) for at in ("native", "target"))
+    assert torch.equal(images(native, small_data, size=64), images(target, small_data, size=64))
+    assert not torch.equal(images(native, small_data, size=32), images(target, small_data, size=32))
+
+
+def test_repeats_stand_in_a_row_and_differ(small_data: Path, changed: Change) -> None:
+    """Three copies of each image follow one another, each changed in its own way; the epoch keeps its length."""
+    once, thrice = changed(**DEIT, batch__size=50), changed(**DEIT, batch__size=50, augment__repeats=3)
+    first, shown = epoch(once, small_data), epoch(thrice, small_data)
+    assert len(first) == len(shown) == 4
+    copies = torch.cat([batch.images for batch in shown])[:198].unflatten(0, (66, 3))
+    labels = torch.cat([batch.targets for batch in shown])[:198].argmax(1).unflatten(0, (66, 3))
+    assert (labels == labels[:, :1]).all()
+    assert torch.equal(copies[:50, 0], first[0].images)
+    assert (copies[:, 0] != copies[:, 1]).flatten(1).any(1).all()
+
+
+def test_a_part_of_the_training_set(small_data: Path, changed: Change) -> None:
+    """A split and a fraction keep the share of every class, and an image in a part looks as it does in the whole."""
+    part = changed(**ALONE, data__split="train[:80%]", data__fraction=0.5, batch__size=20)
+    made = batches(part, small_data)
+    labels = load(small_data, CPU).train.labels[torch.from_numpy(made.ids)]
+    assert made.steps == 4
+    assert labels.bincount().tolist() == [8] * 10
+    shown = torch.cat([batch.images for batch in made.epoch(1)])
+    whole_set = images(changed(**ALONE, batch__size=20), small_data)
+    order = [number for number in randomness.epoch_order(0, 1, 200) if number in set(made.ids.tolist())]
+    assert torch.equal(shown, whole_set[order])
+
+
+def test_policies_at_native_size_need_images_of_one_size(small_data: Path, changed: Change) -> None:
+    """Where a source cannot give whole images, the recipe is refused by name."""
+    data = load(small_data, CPU)
+
+    class Varying(PackedImages):
+        native = False
+
+    source = Varying(np.asarray(data.train.take(np.arange(200))), np.arange(200) // 20, CPU, "file")
+    with pytest.raises(RecipeError) as caught:
+        TrainBatches(changed(**DEIT, augment__at="native"), source, Inputs(32, MEAN, STD, CPU), classes=10, seed=0)
+    assert caught.value.problems[0][:2] == ("augment.at", "native")
+
+
 def test_channel_statistics_by_name() -> None:
     """`model` is the model's own mean and sd, the others are constants."""
     own = ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
@@ -159,14 +270,14 @@ def test_channel_statistics_by_name() -> None:
 
 def test_a_data_set_is_opened_once(small_data: Path) -> None:
     """Jobs of one process share the open data."""
-    assert load_images(small_data, CPU) is load_images(small_data, CPU)
+    assert load(small_data, CPU) is load(small_data, CPU)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_makes_the_same_batches(small_data: Path, changed: Change) -> None:
     """Every draw is the CPU's, every value within a level of 255 of it."""
-    data = load_images(small_data, torch.device("cuda"))
+    data = load(small_data, torch.device("cuda"))
     inputs = Inputs(32, MEAN, STD, torch.device("cuda"))
     theirs = list(TrainBatches(changed(), data.train, inputs, classes=10, seed=0).epoch(1))
     for ours, other in zip(epoch(changed(), small_data), theirs, strict=True):

@@ -1,11 +1,18 @@
 """What is measured on the validation set, against numpy and torch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from tinyablate.train.batches import Inputs, Split
-from tinyablate.train.evaluate import BATCH, Evaluation, Scores, batch_count, val_batches
+from tinyablate.recipe import Evaluate
+from tinyablate.train import sampling
+from tinyablate.train.data.images import Images, load
+from tinyablate.train.data.resident import PackedImages
+from tinyablate.train.evaluate import BATCH, EvalSet, Evaluation, Scores
+from tinyablate.train.inputs import Inputs
 
 CPU = torch.device("cpu")
 
@@ -64,14 +71,38 @@ def test_half_precision_scores_are_measured_in_float32(logits: torch.Tensor) -> 
 def test_batches_run_in_order_at_a_constant_size() -> None:
     """600 images come as 256, 256 and 88, each with its label."""
     images = np.random.default_rng(0).integers(0, 256, (600, 4, 4, 3), dtype=np.uint8)
-    split = Split(images, np.arange(600), CPU)
-    inputs = Inputs(4, (0.0,) * 3, (1.0,) * 3, CPU)
-    shown = list(val_batches(split, inputs))
+    source = PackedImages(images, np.arange(600), CPU, "file")
+    evaluated = EvalSet(Evaluate(), Images(source, source, 600, ""), Inputs(4, (0.0,) * 3, (1.0,) * 3, CPU))
+    shown = list(evaluated.batches())
     assert [len(labels) for _, labels in shown] == [256, 256, 88]
-    assert batch_count(split) == 3
+    assert len(evaluated) == 3
     assert torch.equal(torch.cat([labels for _, labels in shown]), torch.arange(600))
     values = torch.cat([batch for batch, _ in shown]).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(values, images / 255, rtol=1e-6)
+
+
+def test_what_training_left_out_is_evaluated(small_data: Path) -> None:
+    """`train[:90%]` and `train[90%:]` share no image and hold all; each class keeps its share."""
+    data, inputs = load(small_data, CPU), Inputs(16, (0.0,) * 3, (1.0,) * 3, CPU)
+    held_out = EvalSet(Evaluate(split="train[90%:]"), data, inputs)
+    labels = torch.cat([labels for _, labels in held_out.batches()])
+    assert labels.bincount().tolist() == [2] * 10
+    trained = sampling.chosen(data.train.labels.numpy(), (0.0, 0.9))
+    assert sorted([*trained, *held_out._ids]) == list(range(200))
+
+
+def test_a_centre_crop_is_torchvisions(small_data: Path) -> None:
+    """Short side to S / crop_pct, rounded down, then the middle: PIL's and torchvision's bytes."""
+    data, inputs = load(small_data, CPU), Inputs(48, (0.0,) * 3, (1.0,) * 3, CPU, crop_pct=0.875)
+    shown = torch.cat([images for images, _ in EvalSet(Evaluate(crop="center"), data, inputs).batches()])
+    again = torch.cat(
+        [images for images, _ in EvalSet(Evaluate(crop="center", crop_pct=0.875), data, inputs).batches()]
+    )
+    pictures = [v2.functional.to_pil_image(image) for image in data.val.take(np.arange(300)).permute(0, 3, 1, 2)]
+    change = v2.Compose([v2.Resize(54, v2.InterpolationMode.BICUBIC), v2.CenterCrop(48), v2.PILToTensor()])
+    expected = torch.stack([change(picture) for picture in pictures])
+    assert torch.equal((shown * 255).round().to(torch.uint8), expected)
+    assert torch.equal(shown, again)
 
 
 def test_evaluation_leaves_no_graph(logits: torch.Tensor) -> None:

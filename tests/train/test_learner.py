@@ -11,7 +11,9 @@ import torch
 
 from tinyablate.errors import RecipeError
 from tinyablate.recipe import Recipe
-from tinyablate.train.batches import Batch, Inputs, TrainBatches, load_images
+from tinyablate.train.batches import Batch, TrainBatches
+from tinyablate.train.data.images import load
+from tinyablate.train.inputs import Inputs
 from tinyablate.train.learner import Learner
 from tinyablate.train.model.build import build_model
 
@@ -99,7 +101,7 @@ def test_micro_batches_add_up_to_the_batchs_gradient(
 ) -> None:
     """With mixing, erasing and drop-path, gradient and loss in float64 are those of the whole batch, to 1e-12."""
     recipe = changed(recipe, model__drop_path=0.3, augment__erase_prob=1.0)
-    data = load_images(small_data, CPU)
+    data = load(small_data, CPU)
     batches = TrainBatches(recipe, data.train, Inputs(32, (0.5,) * 3, (0.5,) * 3, CPU), classes=10, seed=0)
     made = next(batches.epoch(1))
     made = Batch(made.images.double(), made.targets.double())

@@ -159,6 +159,22 @@ def test_a_shared_job_gives_every_trial_what_it_gets_alone(lab: Lab, changed: Ch
     assert len({shared.outcomes[key].epochs[1].val_loss for key in decays}) == 3
 
 
+def test_ways_of_evaluating_share_one_training(lab: Lab, changed: Change) -> None:
+    """Centre crop, hold-out and validation set in one job give what each trial gets alone."""
+    common = {"schedule__epochs": 1, "data__split": "train[:90%]"}
+    ways = {
+        "val": {},
+        "center": {"evaluate__crop": "center", "evaluate__crop_pct": 0.8},
+        "held-out": {"evaluate__split": "train[90%:]"},
+    }
+    recipes = {key: changed(**common, **way) for key, way in ways.items()}
+    shared = lab.run(*[lab.task(key, recipe) for key, recipe in recipes.items()])
+    for key, recipe in recipes.items():
+        assert numbers(shared.outcomes[key]) == numbers(lab.run(lab.task(key, recipe)).outcomes[key])
+    assert len({shared.outcomes[key].epochs[0].val_loss for key in ways}) == 3
+    assert len(shared.outcomes["held-out"].epochs[0].correct) == 3  # 20 images, a bit each
+
+
 def test_times_are_never_taken_from_a_shared_job(lab: Lab, changed: Change) -> None:
     """Where two trials shared the work, seconds and images/s are left out."""
     short = {"schedule__epochs": 1}

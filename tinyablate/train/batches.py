@@ -1,24 +1,29 @@
-"""The input pipeline: from packed bytes to what the model gets, batch by batch, on the device that trains.
+"""The input pipeline: from a source's images to what the model gets, batch by batch, on the device that trains.
 
-It holds the order of the steps; each step's arithmetic stands in `augment/`.
+It holds the order of the steps; each step's arithmetic stands in `augment/`, where images come from in `data/`.
+
+    views (crop, flip) -> policy, colour jitter -> normalisation -> erasing -> mixing
 """
 
-import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tinyablate import policies
+from tinyablate.datasets import parse_split
 from tinyablate.errors import RecipeError
 from tinyablate.recipe import Recipe
-from tinyablate.train import device as devices
-from tinyablate.train import randomness
-from tinyablate.train.augment import erase, geometry, mix
-from tinyablate.train.data.packed import open_packed
+from tinyablate.train import sampling
+from tinyablate.train.augment import erase, geometry, mix, operations, policy
+from tinyablate.train.augment.views import Views
+from tinyablate.train.data.images import ImageSource
+from tinyablate.train.inputs import Inputs
+from tinyablate.train.randomness import Shown
+
+BLACK = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -31,123 +36,85 @@ class Batch:
     """float32 [n, K], each row sums to 1."""
 
 
-class Split:
-    """Images and labels of one half of a data set, taken by number.
-
-    On a CPU the images stay in the memory map, shared with other processes; on a GPU they are held in its memory.
-    """
-
-    def __init__(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], device: torch.device) -> None:
-        self.device = device
-        self.labels = torch.from_numpy(np.array(labels)).to(device)
-        self._mapped = images
-        self._held = None if device.type == "cpu" else torch.from_numpy(np.array(images)).to(device)
-
-    def __len__(self) -> int:
-        return len(self._mapped)
-
-    def take(self, image_ids: randomness.Ids) -> Tensor:
-        """A copy of the images with these numbers [n]: uint8 [n, H, W, 3] on the device."""
-        if self._held is None:
-            return torch.from_numpy(np.asarray(self._mapped[image_ids]))
-        return self._held[torch.from_numpy(image_ids).to(self.device)]
-
-
-@dataclass(frozen=True)
-class Images:
-    """A prepared data set on one device."""
-
-    train: Split
-    val: Split
-    classes: int
-    digest: str
-
-
-@functools.lru_cache(maxsize=2)
-def load_images(folder: Path, device: torch.device) -> Images:
-    """The data set packed in `folder`, kept open (and on a GPU, in its memory) from job to job. Raises DataError."""
-    packed = open_packed(folder)
-    return Images(
-        Split(packed.train, packed.train_labels, device),
-        Split(packed.val, packed.val_labels, device),
-        len(packed.manifest.classes),
-        packed.manifest.digest,
-    )
-
-
-Channels = tuple[float, ...]
-"""One value per colour channel, of pixel values in 0..1."""
-
-_STATISTICS: dict[str, tuple[Channels, Channels]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-"""Mean and standard deviation by their name in the recipe."""
-
-
-def channel_statistics(name: str, own: tuple[Channels, Channels]) -> tuple[Channels, Channels]:
-    """Mean and standard deviation that `data.normalize` names; the model's `own` for `model`."""
-    return own if name == "model" else _STATISTICS[name]
-
-
-class Inputs:
-    """From uint8 images to the model's input: whole-image resize, then normalisation."""
-
-    def __init__(self, size: int, mean: Channels, std: Channels, device: torch.device) -> None:
-        self.size = size
-        self._format = devices.memory_format(device.type)
-        spread, middle = (torch.tensor(values, dtype=torch.float64) for values in (std, mean))
-        # One value per channel of every pixel of a row: an inner loop over a whole row, not over three values.
-        self._scale = (1 / (255 * spread)).repeat(size).to(device, torch.float32)
-        self._shift = (-middle / spread).repeat(size).to(device, torch.float32)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """float32 [n, C, S, S], (x / 255 - mean) / std, of uint8 [n, H, W, C]."""
-        resized = geometry.resize(images, self.size)
-        rows = resized.view(len(resized), self.size, -1)
-        normal = torch.addcmul(self._shift, rows, self._scale).view(resized.shape)
-        return normal.permute(0, 3, 1, 2).contiguous(memory_format=self._format)
-
-
 class TrainBatches:
     """The training batches of one seed: every draw is keyed, so any batch of any epoch can be made at any time."""
 
-    def __init__(self, recipe: Recipe, split: Split, inputs: Inputs, *, classes: int, seed: int) -> None:
-        """Raises RecipeError where the data set holds less than one batch."""
-        if len(split) < recipe.batch.size:
-            rule = f"the training set has only {len(split)} images"
+    def __init__(self, recipe: Recipe, source: ImageSource, inputs: Inputs, *, classes: int, seed: int) -> None:
+        """Raises RecipeError where the part of the data set that is trained on holds less than one batch."""
+        split = parse_split(recipe.data.split)
+        labels, shares = source.labels.cpu().numpy(), (float(split.low), float(split.high))
+        self.ids = sampling.chosen(labels, shares, recipe.data.fraction)
+        if len(self.ids) < recipe.batch.size:
+            rule = f"the training set has only {len(self.ids)} images"
             raise RecipeError([("batch.size", recipe.batch.size, rule)])
-        self.steps = len(split) // recipe.batch.size
-        self._recipe, self._split, self._inputs = recipe, split, inputs
+        if recipe.augment.at == "native" and not source.native:
+            rule = "the images of this data set differ in size: policies are applied at the target size"
+            raise RecipeError([("augment.at", "native", rule)])
+        self.steps = len(self.ids) // recipe.batch.size
+        self._recipe, self._source, self._inputs = recipe, source, inputs
         self._classes, self._seed = classes, seed
+        self._policy = policies.parse(recipe.augment.policy)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The epoch's batches in order; the last, incomplete one is dropped."""
-        order = randomness.epoch_order(self._seed, epoch, len(self._split))
-        size = self._recipe.batch.size
-        for step in range(self.steps):
-            yield self.batch(order[step * size : (step + 1) * size], epoch, step)
+        ahead, behind = itertools.tee(self.shown(epoch))
+        for step, (images, shown) in enumerate(zip(self.colored(ahead), behind, strict=True)):
+            yield self.finish(images, shown, step)
 
-    def batch(self, image_ids: randomness.Ids, epoch: int, step: int) -> Batch:
-        """The images `image_ids` [n] as this step of this epoch (counted from 0) shows them."""
-        seed, recipe = self._seed, self._recipe
-        mixing = mix.draw(recipe.mix, self._inputs.size, seed=seed, epoch=epoch, step=step)
-        images = self._flipped(self._inputs(self._split.take(image_ids)), image_ids, epoch)
-        if recipe.augment.erase_order == "before-mix":
-            images = mix.mix_images(self._erased(images, image_ids, epoch), mixing)
+    def shown(self, epoch: int) -> Iterator[Shown]:
+        """Which images each step of the epoch shows."""
+        size, repeats = self._recipe.batch.size, self._recipe.augment.repeats
+        return sampling.epoch_batches(self.ids, size, repeats, seed=self._seed, epoch=epoch)
+
+    def cropped(self, batches: Iterable[Shown]) -> Iterator[Tensor]:
+        """uint8 [n, S, S, 3] for each of `batches`, cropped, scaled, flipped; they may be asked for ahead of need."""
+        return self._source.show((shown.ids, self._views(shown)) for shown in batches)
+
+    def colored(self, batches: Iterable[Shown]) -> Iterator[Tensor]:
+        """As `cropped`, and after policy and colour jitter."""
+        if self._recipe.augment.at == "native":
+            for shown in batches:
+                yield geometry.render(self._color(self._source.take(shown.ids), shown), self._views(shown))
+            return
+        ahead, behind = itertools.tee(batches)
+        for images, shown in zip(self.cropped(ahead), behind, strict=True):
+            yield self._color(images, shown)
+
+    def finish(self, images: Tensor, shown: Shown, step: int) -> Batch:
+        """What becomes of `colored` images in this step: normalised, erased, mixed."""
+        mixing = self.mixing(shown, step)
+        inputs = self._inputs(images)
+        if self._recipe.augment.erase_order == "before-mix":
+            inputs = mix.mix_images(self._erased(inputs, shown), mixing)
         else:
-            images = self._erased(mix.mix_images(images, mixing), image_ids, epoch)
-        labels = self._split.labels[torch.from_numpy(image_ids).to(images.device)]
-        return Batch(images, mix.soft_targets(labels, self._classes, recipe.loss.smoothing, mixing))
+            inputs = self._erased(mix.mix_images(inputs, mixing), shown)
+        labels = self._source.labels[torch.from_numpy(shown.ids).to(images.device)]
+        return Batch(inputs, mix.soft_targets(labels, self._classes, self._recipe.loss.smoothing, mixing))
 
-    def _flipped(self, images: Tensor, image_ids: randomness.Ids, epoch: int) -> Tensor:
-        key = randomness.stream_key(self._seed, "hflip", epoch)
-        chosen = randomness.image_uniform(key, image_ids) < self._recipe.augment.hflip
-        return geometry.flip(images, chosen)
+    def mixing(self, shown: Shown, step: int) -> mix.Mixing:
+        """How the batch `shown` is mixed in this step."""
+        return mix.draw(
+            self._recipe.mix, self._inputs.size, len(shown), seed=self._seed, epoch=shown.epoch, step=step
+        )  # fmt: skip
 
-    def _erased(self, images: Tensor, image_ids: randomness.Ids, epoch: int) -> Tensor:
-        augment, seed = self._recipe.augment, self._seed
-        if augment.erase_prob == 0:
+    def boxes(self, shown: Shown) -> erase.Boxes:
+        """What is erased of the batch `shown`."""
+        return erase.draw_boxes(self._recipe.augment, self._inputs.size, shown)
+
+    def _views(self, shown: Shown) -> Views:
+        heights, widths = self._source.sizes(shown.ids)
+        inputs = self._inputs
+        return geometry.train_views(self._recipe.augment, shown, heights, widths, inputs.size, inputs.crop_pct)
+
+    def _color(self, images: Tensor, shown: Shown) -> Tensor:
+        augment, mean = self._recipe.augment, self._inputs.mean
+        images = policy.augment(images, self._policy, shown, interpolation=augment.interpolation, mean=mean)
+        if augment.color_jitter > 0:
+            for step in policy.jitter(augment.color_jitter, shown):
+                images = operations.apply(images, step, BLACK)
+        return images
+
+    def _erased(self, images: Tensor, shown: Shown) -> Tensor:
+        if self._recipe.augment.erase_prob == 0:
             return images
-        boxes = erase.draw_boxes(augment, self._inputs.size, seed=seed, epoch=epoch, image_ids=image_ids)
-        return erase.erase(images, boxes, augment.erase_mode, seed=seed, epoch=epoch, image_ids=image_ids)
+        return erase.erase(images, self.boxes(shown), self._recipe.augment.erase_mode, shown)

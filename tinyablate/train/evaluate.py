@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tinyablate.train.batches import Inputs, Split
+from tinyablate.datasets import parse_split
+from tinyablate.recipe import Evaluate
+from tinyablate.train import sampling
+from tinyablate.train.augment import geometry
+from tinyablate.train.augment.views import Views
+from tinyablate.train.data.images import Images
+from tinyablate.train.inputs import Inputs
+from tinyablate.train.randomness import Ids
 
 BATCH = 256
 """Images per forward pass. A constant: another batch size may round differently."""
@@ -28,16 +35,32 @@ class Scores:
     """A bit per image in the data set's order, most significant bit first: top-1 was right."""
 
 
-def batch_count(split: Split) -> int:
-    """How many batches `val_batches` gives."""
-    return -(-len(split) // BATCH)
+class EvalSet:
+    """The images that one evaluation setting shows, in the data set's order."""
 
+    def __init__(self, setting: Evaluate, images: Images, inputs: Inputs) -> None:
+        """Raises RecipeError where the part of the training set that `setting.split` names is empty."""
+        split = parse_split(setting.split)
+        self._source = images.val if split.base == "val" else images.train
+        labels = self._source.labels.cpu().numpy()
+        self._ids = sampling.chosen(labels, (float(split.low), float(split.high)), field="evaluate.split")
+        self._setting, self._inputs = setting, inputs
 
-def val_batches(split: Split, inputs: Inputs) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images float32 [n, 3, S, S] and labels int64 [n], n = BATCH but for the last, in the data set's order."""
-    for start in range(0, len(split), BATCH):
-        ids = np.arange(start, min(start + BATCH, len(split)), dtype=np.int64)
-        yield inputs(split.take(ids)), split.labels[start : start + BATCH]
+    def __len__(self) -> int:
+        """How many batches `batches` gives."""
+        return -(-len(self._ids) // BATCH)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images float32 [n, 3, S, S] and labels int64 [n], n = BATCH but for the last."""
+        starts = range(0, len(self._ids), BATCH)
+        parts = [self._ids[start : start + BATCH] for start in starts]
+        for ids, shown in zip(parts, self._source.show((ids, self._views(ids)) for ids in parts), strict=True):
+            labels = self._source.labels[torch.from_numpy(ids).to(self._source.labels.device)]
+            yield self._inputs(shown), labels
+
+    def _views(self, ids: Ids) -> Views:
+        heights, widths = self._source.sizes(ids)
+        return geometry.evaluate_views(self._setting, heights, widths, self._inputs.size, self._inputs.crop_pct)
 
 
 class Evaluation:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tinyablate.job import EpochDone, EpochResult, Event, Finished, Job, Outcome, Progress, Started
 from tinyablate.train import work as works
 from tinyablate.train.clock import Clock
-from tinyablate.train.evaluate import Evaluation, Scores, batch_count, val_batches
+from tinyablate.train.evaluate import Evaluation, Scores
 from tinyablate.train.observer import Observer
 from tinyablate.train.work import Work
 
@@ -38,7 +38,7 @@ def _events(job: Job, clock: Clock) -> Iterator[Event]:
 
     for epoch in range(done + 1, epochs + 1):
         began, rate = clock.seconds, clock.lap()
-        unit, units = 0, steps + len(observers) * batch_count(work.val)
+        unit, units = 0, steps + sum(len(work.evaluations[observer.setting]) for observer in observers)
 
         # --- train
         learner.begin_epoch()
@@ -60,11 +60,13 @@ def _events(job: Job, clock: Clock) -> Iterator[Event]:
 
         # --- evaluate
         evaluations = [Evaluation(observer.model()) for observer in observers]
-        for images, labels in val_batches(work.val, work.inputs):
-            for evaluation in evaluations:
-                evaluation.add(images, labels)
-                unit += 1
-                yield Progress(epoch, epochs, unit, units, rate)
+        for setting, shown in work.evaluations.items():
+            alike = [e for e, observer in zip(evaluations, observers, strict=True) if observer.setting == setting]
+            for images, labels in shown.batches() if alike else ():
+                for evaluation in alike:
+                    evaluation.add(images, labels)
+                    unit += 1
+                    yield Progress(epoch, epochs, unit, units, rate)
         timing = (clock.seconds - began, steps * size / trained) if work.alone else (None, None)
         for observer, evaluation in zip(tuple(observers), evaluations, strict=True):
             scores = evaluation.scores()

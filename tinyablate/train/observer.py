@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyablate.job import EpochResult, TrialTask
+from tinyablate.recipe import Evaluate
 from tinyablate.train.learner import Learner, changing_tensors, copy_tensors
 
 
@@ -46,6 +47,11 @@ class Observer:
         decay = task.recipe.ema.decay
         self._average = Average(learner.module, decay) if decay > 0 else None
         self._module = learner.module if self._average is None else self._average.module
+
+    @property
+    def setting(self) -> Evaluate:
+        """How it wants images to be shown."""
+        return self.task.recipe.evaluate
 
     @property
     def kind(self) -> Literal["raw", "ema"]:

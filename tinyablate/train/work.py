@@ -4,12 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tinyablate.identity import trunk
 from tinyablate.job import Environment, Job, TrialTask
-from tinyablate.recipe import Recipe, trunk
+from tinyablate.recipe import Evaluate, Recipe
 from tinyablate.train import checkpoint
 from tinyablate.train import device as devices
-from tinyablate.train.batches import Inputs, Split, TrainBatches, channel_statistics, load_images
+from tinyablate.train.batches import TrainBatches
 from tinyablate.train.checkpoint import Checkpoint
+from tinyablate.train.data import images
+from tinyablate.train.evaluate import EvalSet
+from tinyablate.train.inputs import Inputs, channel_statistics
 from tinyablate.train.learner import Learner
 from tinyablate.train.model.build import Built, build_model
 from tinyablate.train.observer import Observer
@@ -22,8 +26,8 @@ class Work:
     recipe: Recipe
     """The trials' common one; what differs between them is the observers' business."""
     batches: TrainBatches
-    val: Split
-    inputs: Inputs
+    evaluations: dict[Evaluate, EvalSet]
+    """What is evaluated on, for each way in which a trial of the job wants it."""
     learner: Learner
     observers: list[Observer]
     """One per trial that has not diverged."""
@@ -42,18 +46,19 @@ def prepare(job: Job) -> Work:
         if not task.directory.is_dir():
             raise FileNotFoundError(f"{task.directory}: the attempt's directory is gone")
     device = devices.settle(job.device)
-    data = load_images(job.data, device)
+    data = images.load(job.data, device)
     built = build_model(
         recipe.model, image_size=recipe.data.image_size, classes=data.classes, seed=seed, weights=job.weights
     )
-    inputs = Inputs(built.image_size, *channel_statistics(recipe.data.normalize, (built.mean, built.std)), device)
+    mean, std = channel_statistics(recipe.data.normalize, (built.mean, built.std))
+    inputs = Inputs(built.image_size, mean, std, device, built.crop_pct)
     batches = TrainBatches(recipe, data.train, inputs, classes=data.classes, seed=seed)
+    settings = dict.fromkeys(task.recipe.evaluate for task in job.tasks)
     learner = Learner(recipe, built, seed=seed, device=device, steps=batches.steps, micro_batch=job.micro_batch)
     return Work(
         recipe=recipe,
         batches=batches,
-        val=data.val,
-        inputs=inputs,
+        evaluations={setting: EvalSet(setting, data, inputs) for setting in settings},
         learner=learner,
         observers=[Observer(task, learner) for task in job.tasks],
         built=built,

@@ -12,7 +12,7 @@ from typing import Any
 import timm
 import torch
 from timm import models as zoo
-from timm.data.config import resolve_model_data_config
+from timm.data.config import resolve_data_config, resolve_model_data_config
 from timm.layers.drop import DropBlock2d, DropPath
 from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
 from timm.layers.patch_embed import PatchEmbed
@@ -52,6 +52,8 @@ class Built:
     """Channel means that the model's images are normalised with (of values in 0..1)."""
     std: tuple[float, ...]
     """Channel standard deviations, likewise."""
+    crop_pct: float
+    """Share of an image's side that the model's own evaluation takes."""
     batch_statistics: bool
     """Whether the samples of a batch influence one another in training (BatchNorm): no micro-batches then."""
     dropout: bool
@@ -112,6 +114,7 @@ def describe(module: nn.Module, model: recipe.Model, image_size: int) -> Built:
         image_size=image_size or own_size(model.name),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        crop_pct=float(config["crop_pct"]),
         batch_statistics=trunk_trains and any(map(_has_batch_statistics, module.modules())),
         dropout=trunk_trains and any(map(_has_dropout, module.modules())),
         parameters=sum(p.numel() for p in parameters),
@@ -142,6 +145,17 @@ def own_size(name: str) -> int:
         rule = f"model '{name}' has no square size of its own ({height} x {width}): name one"
         raise RecipeError([("data.image_size", 0, rule)])
     return int(height)
+
+
+def input_config(name: str, image_size: int) -> tuple[int, tuple[float, ...], tuple[float, ...], float]:
+    """Size in pixels (`image_size` unless 0), mean, sd and crop_pct of the model's input, without making the model.
+
+    Raises RecipeError.
+    """
+    check_name(name)
+    known = zoo.get_pretrained_cfg(name)
+    config = resolve_data_config(pretrained_cfg=known.to_dict() if known else {})  # type: ignore[no-untyped-call]
+    return image_size or own_size(name), tuple(config["mean"]), tuple(config["std"]), float(config["crop_pct"])
 
 
 def check_name(name: str) -> None:

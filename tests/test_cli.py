@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Cli
 
+from tinyablate.store.schema import SCHEMA_VERSION
+
 NOOP = {"TINYABLATE_LEARNER": "analytic:noop"}
 COMMANDS = ["sweeps", "copy", "plan", "run", "status", "table", "query", "show", "data", "doctor"]
 
@@ -142,7 +144,7 @@ def test_doctor_is_content_with_a_healthy_machine(ran: Cli) -> None:
 def test_data_commands(cli: Cli) -> None:
     """data list and verify speak of the prepared set; a flipped byte is found; an unknown name has its nearest."""
     listed = {entry["name"]: entry["prepared"] for entry in cli.json("data", "list")}
-    assert listed == {"shapes": True, "tiny-imagenet": False}
+    assert listed == {"shapes": True, "tiny-imagenet": False, "imagenet-1k": False}
     assert "as its manifest says" in cli("data", "verify", "shapes").stdout
     assert "did you mean 'shapes'" in cli("data", "verify", "shape", code=2).stderr
     assert "tinyablate data prepare tiny-imagenet" in cli("data", "verify", "tiny-imagenet", code=2).stderr
@@ -250,7 +252,7 @@ def test_a_newer_database_names_both_versions(ran: Cli) -> None:
         connection.execute("INSERT INTO schema_version VALUES (7, 0, '9.0')")
     err = ran("table", "tiny", code=2).stderr
     assert "version 7" in err
-    assert "up to 1" in err
+    assert f"up to {SCHEMA_VERSION}" in err
     assert "pip install --upgrade tinyablate" in err
 
 

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Column = NDArray[np.float64] | float
+
 LEVELS = 256
 _LUMA = (19595.0, 38470.0, 7471.0)
 """Weights of R, G, B in PIL's conversion to L, in 1/65536 (Rec. 601)."""
@@ -77,7 +79,8 @@ def auto_contrast(chosen: Chosen) -> Tensor:
     """Tables that stretch each channel to 0..255 (ImageOps.autocontrast): uint8 [k, 3, 256]."""
     low, high = (extreme.to(torch.float64).unsqueeze(-1) for extreme in _extremes(chosen))
     levels = _levels(chosen, torch.float64)
-    scale = 255.0 / (high - low).clamp(min=1)
+    span = (high - low).clamp(min=1)
+    scale = torch.full_like(span, 255) / span  # a number over a tensor is computed as a product with the reciprocal
     stretched = levels * scale + -low * scale
     return _table(torch.where(high > low, stretched, levels))
 
@@ -93,52 +96,46 @@ def equalize(chosen: Chosen) -> Tensor:
     return _table(torch.where(step > 0, below.div(step.clamp(min=1), rounding_mode="floor"), levels))
 
 
-def invert(chosen: Chosen) -> Tensor:
-    """Tables of 255 - x: uint8 [k, 1, 256]."""
-    return _table(255 - _levels(chosen)).expand(len(chosen), 1, LEVELS)
+def pointwise(chosen: Chosen) -> Tensor:
+    """Tables of what needs no look at the image: uint8 [k, 1, 256].
 
-
-def posterize(chosen: Chosen) -> Tensor:
-    """Tables that keep the upper `values[0]` bits: uint8 [k, 1, 256]."""
-    unit = torch.exp2(8 - chosen.values[:, 0].floor()).view(-1, 1, 1)
-    return _table((_levels(chosen, torch.float64) / unit).floor() * unit)
-
-
-def solarize(chosen: Chosen) -> Tensor:
-    """Tables that invert what is at least `values[0]`: uint8 [k, 1, 256]."""
+    `values` are those of `point_values`: levels are cut to multiples of the unit, the summand is added below 128, what
+    is at least the threshold is inverted, the rest is blended with the gray.
+    """
+    unit, summand, threshold, factor, gray = chosen.values[:, :5].view(-1, 5, 1, 1).unbind(1)
     levels = _levels(chosen, torch.float64)
-    return _table(torch.where(levels >= chosen.values[:, :1, None], 255 - levels, levels))
-
-
-def solarize_add(chosen: Chosen) -> Tensor:
-    """Tables that add `values[0]` to what is below 128: uint8 [k, 1, 256]."""
-    levels = _levels(chosen, torch.float64)
-    return _table(torch.where(levels < 128, levels + chosen.values[:, :1, None], levels))
-
-
-def brightness(chosen: Chosen) -> Tensor:
-    """Tables of a blend with black (ImageEnhance.Brightness): uint8 [k, 1, 256]."""
-    return _faded(chosen, torch.zeros_like(chosen.values[:, 0]))
+    coarse = (levels / unit).floor_().mul_(unit)
+    brighter = coarse.add_((levels < 128) * summand)
+    inverted = torch.where(brighter >= threshold, 255 - brighter, brighter)
+    return _faded(inverted, gray, factor)
 
 
 def contrast(chosen: Chosen) -> Tensor:
-    """Tables of a blend with the image's mean gray (ImageEnhance.Contrast): uint8 [k, 1, 256]."""
-    return _faded(chosen, _mean_gray(chosen))
+    """Tables of a blend with the image's mean gray (ImageEnhance.Contrast), factor `values[0]`: uint8 [k, 1, 256]."""
+    factor, gray = chosen.values[:, 0].view(-1, 1, 1), _mean_gray(chosen).view(-1, 1, 1)
+    return _faded(_levels(chosen, torch.float64), gray, factor)
 
 
-def fade(chosen: Chosen) -> Tensor:
-    """Tables of a blend with the gray level `values[1]`: uint8 [k, 1, 256]."""
-    return _faded(chosen, chosen.values[:, 1])
+def point_values(
+    *,
+    unit: Column = 1.0,
+    summand: Column = 0.0,
+    threshold: Column = np.inf,
+    factor: Column = 1.0,
+    gray: Column = 0.0,
+) -> NDArray[np.float64]:
+    """Rows for `pointwise`, [k, 5]; what is not given changes nothing."""
+    return np.stack(np.broadcast_arrays(unit, summand, threshold, factor, gray), -1)
 
 
-def _levels(chosen: Chosen, dtype: torch.dtype = torch.float32) -> Tensor:
+def _levels(chosen: Chosen, dtype: torch.dtype) -> Tensor:
     return torch.arange(LEVELS, dtype=dtype, device=chosen.images.device).view(1, 1, LEVELS)
 
 
-def _faded(chosen: Chosen, gray: Tensor) -> Tensor:
+def _faded(levels: Tensor, gray: Tensor, factor: Tensor) -> Tensor:
     """PIL's Image.blend(gray, level, factor) of every level; in float32, in which PIL computes."""
-    factor, gray = (column.to(torch.float32).view(-1, 1, 1) for column in (chosen.values[:, 0], gray))
-    return _table(_blend(gray, _levels(chosen), factor))
+    gray, levels, factor = (numbers.to(torch.float32) for numbers in (gray, levels, factor))
+    return _table(_blend(gray, levels, factor))
 
 
 def _blend(degenerate: Tensor, level: Tensor, factor: Tensor) -> Tensor:
@@ -153,15 +150,14 @@ def _table(values: Tensor) -> Tensor:
 
 def _extremes(chosen: Chosen) -> tuple[Tensor, Tensor]:
     """Darkest and brightest level of each channel: uint8 [k, 3] each."""
-    if chosen.images.is_cuda:
-        low, high = chosen.take().view(len(chosen), -1, 3).aminmax(dim=1)
-        return low, high
-    pixels = chosen.images.numpy()
-    # Rows first: a reduction over whole rows is vectorised, one over pixels of three channels is not.
-    low, high = (
-        [reduce.reduce(reduce.reduce(pixels[i]), axis=0) for i in chosen.index] for reduce in (np.minimum, np.maximum)
-    )
-    return torch.from_numpy(np.stack(low)), torch.from_numpy(np.stack(high))
+    low, high = [], []
+    for part in chosen.tiles():
+        images = part.take()
+        # Rows first: a reduction over whole rows is vectorised, one over pixels of three channels is not.
+        rows = images.view(*images.shape[:2], -1)
+        low.append(rows.amin(1).view(len(rows), -1, 3).amin(1))
+        high.append(rows.amax(1).view(len(rows), -1, 3).amax(1))
+    return torch.cat(low), torch.cat(high)
 
 
 def _histograms(chosen: Chosen) -> Tensor:
@@ -291,7 +287,8 @@ def blur(images: Tensor, box: NDArray[np.int32]) -> Tensor:
     """Three box filters along each axis of `images` [k, H, W, 3], as PIL's GaussianBlur; `box` from `box_weights`."""
     weights = torch.from_numpy(box).to(images.device, non_blocking=True)
     k, height, width, _ = images.shape
-    rows = _box_filtered(images.view(k * height, width, 3), weights.repeat_interleave(height, 0))
+    of_rows = weights.unsqueeze(1).expand(-1, height, -1).reshape(k * height, -1)
+    rows = _box_filtered(images.view(k * height, width, 3), of_rows)
     return _box_filtered(rows.view(k, height, 3 * width), weights).to(torch.uint8).view_as(images)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinyablate.train.augment import color, warp
-from tinyablate.train.augment.color import Chosen
+from tinyablate.train.augment.color import Chosen, Column
 
 VALUES = 6
 """Columns of `Step.values`."""
@@ -111,27 +111,31 @@ def apply(images: Tensor, step: Step, fill: tuple[int, int, int]) -> Tensor:
         raise ValueError(f"fill must be three levels in 0..255, not {fill}")
     images = images.contiguous()
     looked_up = []
-    for op, chosen in _groups(images, step):
-        if op in _TABLES:
-            looked_up.append((chosen, _TABLES[op](chosen)))
+    for kind, chosen in _groups(images, step):
+        if kind in _TABLES:
+            looked_up.append((chosen, _TABLES[Op(kind)](chosen)))
         else:
-            size = warp.tile_size(chosen.numbers, *images.shape[1:3]) if op in _FILTERS else 1
-            for part in chosen.tiles(size):
-                part.put(_change(op, part, fill))
+            way = warp.Way(kind // _KIND) if kind >= _KIND else None
+            for part in chosen.tiles(1 if way is None else way.tile):
+                part.put(_change(Op(kind), part, fill) if way is None else _warp(way, part, fill))
     color.look_up(looked_up)
     return images
 
 
+_POINTS: dict[Op, Callable[[Column, Column], NDArray[np.float64]]] = {
+    Op.INVERT: lambda first, second: color.point_values(threshold=0.0 * first),
+    Op.POSTERIZE: lambda bits, second: color.point_values(unit=2.0 ** (8 - np.floor(bits))),
+    Op.SOLARIZE: lambda threshold, second: color.point_values(threshold=threshold),
+    Op.SOLARIZE_ADD: lambda summand, second: color.point_values(summand=summand),
+    Op.BRIGHTNESS: lambda factor, second: color.point_values(factor=factor),
+    Op.FADE: lambda factor, gray: color.point_values(factor=factor, gray=gray),
+}
+"""The first two values of an operation as those of `color.pointwise`."""
 _TABLES: dict[Op, Callable[[Chosen], Tensor]] = {
     Op.AUTO_CONTRAST: color.auto_contrast,
     Op.EQUALIZE: color.equalize,
-    Op.INVERT: color.invert,
-    Op.POSTERIZE: color.posterize,
-    Op.SOLARIZE: color.solarize,
-    Op.SOLARIZE_ADD: color.solarize_add,
-    Op.BRIGHTNESS: color.brightness,
     Op.CONTRAST: color.contrast,
-    Op.FADE: color.fade,
+    Op.INVERT: color.pointwise,  # and the other _POINTS
 }
 _FILTERS = {
     Op.WARP_NEAREST: warp.Filter.NEAREST,
@@ -139,30 +143,53 @@ _FILTERS = {
     Op.WARP_BICUBIC: warp.Filter.BICUBIC,
 }
 _TAPS = np.array([_FILTERS.get(op, 0) for op in Op], np.int64)
+_KIND = 32
+"""The kind of a group is its operation, that of a warp this many times its way (1, 2, ...)."""
+_SAMPLED_APART = 1 << 15
+"""Pixels for which the calls of a pass take as long as the taps of the bicubic filter that the others lack."""
 
 
-def _groups(images: Tensor, step: Step) -> Iterator[tuple[Op, Chosen]]:
-    """The images of each operation that changes any. Warps of one way go together, which saves calls."""
-    cuda, (height, width) = images.is_cuda, images.shape[1:3]
-    ops, numbers = step.op.astype(np.int64), np.zeros((len(step), VALUES + 2))
+def _groups(images: Tensor, step: Step) -> Iterator[tuple[int, Chosen]]:
+    """The images of each kind of operation that changes any."""
+    kinds, numbers = step.op.astype(np.int64), np.zeros((len(step), VALUES + 2))
     numbers[:, :VALUES] = step.values
-    keys = ops.copy()
-    warped = np.flatnonzero(_TAPS[ops])
-    if len(warped):
-        taps = _TAPS[ops[warped]]
-        numbers[warped] = maps = warp.pixel_maps(step.values[warped], taps)
-        ways = warp.ways(maps, height, width, cuda=cuda)
-        # A CPU samples apart what needs few taps; a GPU has them for little more than its number of kernels.
-        keys[warped] = len(Op) * (1 + ways) + np.where((ways == warp.Way.SAMPLE) & (not cuda), taps, 0)
-    order = np.argsort(keys, kind="stable")[np.count_nonzero(ops == Op.IDENTITY) :]
-    chosen = Chosen.of(images, order, numbers[order])
-    edges = np.flatnonzero(np.diff(keys[order], prepend=-1, append=-1)).tolist()
+    present = np.flatnonzero(np.bincount(kinds, minlength=len(Op))).tolist()
+    for op in _POINTS.keys() & present:
+        rows = np.flatnonzero(step.op == int(op))
+        numbers[rows, :5] = _POINTS[op](step.values[rows, 0], step.values[rows, 1])
+        kinds[rows] = int(Op.INVERT)
+    if present and present[-1] >= Op.WARP_NEAREST:
+        rows = np.flatnonzero(_TAPS[step.op])
+        numbers[rows] = warp.pixel_maps(step.values[rows], _TAPS[step.op[rows]])
+        kinds[rows] = _warp_kinds(images, numbers[rows])
+    order = np.argsort(kinds, kind="stable")
+    order = order[np.count_nonzero(kinds == int(Op.IDENTITY)) :]
+    chosen, ordered = Chosen.of(images, order, numbers[order]), kinds[order]
+    edges = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(order)]
     for first, stop in itertools.pairwise(edges):
-        yield Op(ops[order[first]]), chosen.part(first, stop)
+        if first < stop:
+            yield int(ordered[first]), chosen.part(first, stop)
+
+
+def _warp_kinds(images: Tensor, maps: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Kinds of warps: those of one way go together, which saves calls. Grouping changes no bit of any image.
+
+    Only many pixels on a CPU are better sampled apart where they have fewer taps.
+    """
+    height, width = images.shape[1:3]
+    ways = warp.ways(maps, height, width, cuda=images.is_cuda)
+    sampled = ways == int(warp.Way.SAMPLE)
+    apart = not images.is_cuda and np.count_nonzero(sampled) * height * width > _SAMPLED_APART
+    return _KIND * ways + (warp.taps_of(maps) * sampled if apart else 0)
+
+
+def _warp(way: warp.Way, chosen: Chosen, fill: tuple[int, int, int]) -> Tensor:
+    """The chosen images warped: uint8 [k, H, W, 3]."""
+    return warp.warp(chosen.take(), chosen.values, way, int(warp.taps_of(chosen.numbers).max()), fill)
 
 
 def _change(op: Op, chosen: Chosen, fill: tuple[int, int, int]) -> Tensor:
-    """The chosen images after an operation that is no table: uint8 [k, H, W, 3]."""
+    """The chosen images after an operation that is neither a table nor a warp: uint8 [k, H, W, 3]."""
     images = chosen.take()
     match op:
         case Op.SATURATION:
@@ -173,7 +200,5 @@ def _change(op: Op, chosen: Chosen, fill: tuple[int, int, int]) -> Tensor:
             return color.sharpen(images, chosen.values[:, 0])
         case Op.BLUR:
             return color.blur(images, color.box_weights(chosen.numbers[:, 0]))
-        case Op.CUTOUT:
-            return color.cut_out(images, chosen.values[:, :4], fill)
         case _:
-            return warp.warp(images, chosen.values, chosen.numbers, fill)
+            return color.cut_out(images, chosen.values[:, :4], fill)

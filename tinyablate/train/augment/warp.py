@@ -74,9 +74,14 @@ class Filter(enum.IntEnum):
 class Way(enum.IntEnum):
     """How a warp is carried out; all give the same within the rounding of a weight."""
 
-    SLIDE_X = 0  # every row is moved by a number of its own
-    SLIDE_Y = 1  # every column is
-    SAMPLE = 2  # any affine map
+    SLIDE_X = 1  # every row is moved by a number of its own
+    SLIDE_Y = 2  # every column is
+    SAMPLE = 3  # any affine map
+
+    @property
+    def tile(self) -> int:
+        """How many times the pixels of another operation to take at a time: slides are many calls, little memory."""
+        return 1 if self is Way.SAMPLE else 4
 
 
 def pixel_maps(coefficients: Numbers, filters: NDArray[np.int64]) -> Numbers:
@@ -103,21 +108,19 @@ def ways(maps: Numbers, height: int, width: int, *, cuda: bool) -> NDArray[np.in
     unscaled = (a == 1) & (e == 1)
     slide_x = unscaled & (d == 0) & ((f == np.floor(f)) | (maps[:, 6] == 0))
     slide_y = unscaled & (b == 0) & ((c == np.floor(c)) | (maps[:, 6] == 0))
-    return np.select([slide_x, slide_y], [Way.SLIDE_X, Way.SLIDE_Y], Way.SAMPLE).astype(np.int64)
+    return np.where(slide_x, int(Way.SLIDE_X), np.where(slide_y, int(Way.SLIDE_Y), int(Way.SAMPLE)))
 
 
-def tile_size(numbers: Numbers, height: int, width: int) -> int:
-    """How many times the pixels of another operation to take at a time: a slide has many calls and little memory."""
-    return 1 if ways(numbers[:1], height, width, cuda=False)[0] == Way.SAMPLE else 4
+def taps_of(maps: Numbers) -> NDArray[np.int64]:
+    """Taps along each axis of `pixel_maps`: [k]."""
+    return (1 + maps[:, 6] + 2 * maps[:, 7]).astype(np.int64)
 
 
-def warp(images: Tensor, maps: Tensor, numbers: Numbers, fill: tuple[int, int, int]) -> Tensor:
+def warp(images: Tensor, maps: Tensor, way: Way, taps: int, fill: tuple[int, int, int]) -> Tensor:
     """`images` uint8 [k, H, W, 3] warped: uint8 of the same shape, perhaps in their memory.
 
-    `numbers` [k, 8] are those of `pixel_maps`, of one `Way`; `maps` is the same on the images' device.
+    `maps` [k, 8] are those of `pixel_maps` on the images' device, `way` is that of all, `taps` the most of any.
     """
-    way = Way(ways(numbers[:1], *images.shape[1:3], cuda=images.is_cuda)[0])
-    taps = int((1 + numbers[:, 6] + 2 * numbers[:, 7]).max())
     if way is Way.SLIDE_X:
         colour = torch.tensor(fill, dtype=torch.uint8).repeat(images.shape[2]).to(images.device, non_blocking=True)
         flat = images.view(*images.shape[:2], -1)

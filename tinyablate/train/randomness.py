@@ -16,6 +16,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -153,7 +154,18 @@ def batch_random(seed: int, stream: str, epoch: int, step: int) -> np.random.Ran
     gives the same numbers in every version, which the methods of `Generator` do not promise.
     """
     key = stream_key(seed, stream, epoch, step)
-    return np.random.RandomState(np.array([key & 0xFFFFFFFF, key >> 32], dtype=np.uint32))
+    # Made without asking the system for entropy, which takes twice as long as the seeding: 116 -> 43 µs.
+    random = np.random.RandomState(np.random.MT19937(_Unseeded()))  # type: ignore[arg-type]
+    random.seed(np.array([key & 0xFFFFFFFF, key >> 32], dtype=np.uint32))
+    return random
+
+
+class _Unseeded(np.random.bit_generator.ISeedSequence):
+    """What a generator that is seeded at once begins with."""
+
+    def generate_state(self, n_words: int, dtype: npt.DTypeLike = np.uint32) -> npt.NDArray[Any]:
+        """Zeros, [n_words]."""
+        return np.zeros(n_words, dtype)
 
 
 def pixel_noise(key: int, image_ids: torch.Tensor, shape: tuple[int, ...], repeats: Ids | None = None) -> torch.Tensor:

@@ -261,4 +261,5 @@ def _resample(image: Pixels, taps: Taps) -> Pixels:
     total = np.full((len(image), len(taps.first), 3), 0.5)
     for tap in range(taps.weights.shape[1]):
         total += np.take(image, taps.first + tap, axis=1, mode="clip") * taps.weights[:, tap, None]
-    return np.clip(np.floor(total), 0, 255).astype(np.uint8)
+    levels: Pixels = np.clip(np.floor(total), 0, 255).astype(np.uint8)
+    return levels

@@ -283,3 +283,22 @@ def test_a_gpu_makes_the_same_batches(small_data: Path, changed: Change) -> None
     for ours, other in zip(epoch(changed(), small_data), theirs, strict=True):
         torch.testing.assert_close(ours.targets, other.targets.cpu())
         assert (ours.images - other.images.cpu()).abs().max() < 1.1 / 255 / min(STD)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("more", [{}, DEIT, {**DEIT, "augment__at": "native"}, {"mix__mode": "elem"}], ids=str)
+def test_the_host_never_waits_for_a_gpu(small_data: Path, changed: Change, more: Change) -> None:
+    """Once warm, an epoch's batches are queued without one synchronisation, and are those of the CPU."""
+    cuda = torch.device("cuda")
+    recipe = changed(**{**more, "mix__mixup_alpha": 0.8, "mix__cutmix_alpha": 1.0})
+    data = load(small_data, cuda)
+    made = TrainBatches(recipe, data.train, Inputs(32, MEAN, STD, cuda), classes=10, seed=0)
+    list(made.epoch(1))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        theirs = list(made.epoch(2))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for ours, other in zip(epoch(recipe, small_data, number=2), theirs, strict=True):
+        assert ((ours.images - other.images.cpu()).abs() > 1.1 / 255 / min(STD)).float().mean() < 0.01

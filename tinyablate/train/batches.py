@@ -88,7 +88,7 @@ class TrainBatches:
             inputs = mix.mix_images(self._erased(inputs, shown), mixing)
         else:
             inputs = self._erased(mix.mix_images(inputs, mixing), shown)
-        labels = self._source.labels[torch.from_numpy(shown.ids).to(images.device)]
+        labels = self._source.labels[torch.from_numpy(shown.ids).to(images.device, non_blocking=True)]
         return Batch(inputs, mix.soft_targets(labels, self._classes, self._recipe.loss.smoothing, mixing))
 
     def mixing(self, shown: Shown, step: int) -> mix.Mixing:

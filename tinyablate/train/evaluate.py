@@ -55,7 +55,7 @@ class EvalSet:
         starts = range(0, len(self._ids), BATCH)
         parts = [self._ids[start : start + BATCH] for start in starts]
         for ids, shown in zip(parts, self._source.show((ids, self._views(ids)) for ids in parts), strict=True):
-            labels = self._source.labels[torch.from_numpy(ids).to(self._source.labels.device)]
+            labels = self._source.labels[torch.from_numpy(ids).to(self._source.device, non_blocking=True)]
             yield self._inputs(shown), labels
 
     def _views(self, ids: Ids) -> Views:

@@ -114,7 +114,7 @@ class Shown:
 
     def noise(self, stream: str, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
         """Standard normal noise for each image: float32 [n, *shape] on `device`."""
-        ids = torch.from_numpy(self.ids).to(device)
+        ids = torch.from_numpy(self.ids).to(device, non_blocking=True)
         return pixel_noise(stream_key(self.seed, stream, self.epoch), ids, shape, self.repeats)
 
     def fill_noise(self, stream: str, values: torch.Tensor, runs: Runs) -> None:
@@ -268,7 +268,8 @@ def _torch_mix(state: torch.Tensor) -> torch.Tensor:
 
 def _torch_states(key: int, image_ids: torch.Tensor, repeats: Ids | None = None) -> torch.Tensor:
     """`image_hash` in torch: the int64 state at which each image's noise begins."""
-    subkeys = torch.from_numpy(_subkeys(key, 0, 0 if repeats is None else repeats).view(np.int64)).to(image_ids.device)
+    known = torch.from_numpy(_subkeys(key, 0, 0 if repeats is None else repeats).view(np.int64))
+    subkeys = known.to(image_ids.device, non_blocking=True)
     return _torch_mix(_torch_mix(image_ids * _signed(_GAMMA)).bitwise_xor_(subkeys))
 
 

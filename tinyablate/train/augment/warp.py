@@ -50,7 +50,7 @@ def rotate(degrees: Numbers, height: int, width: int) -> Numbers:
     Sine and cosine are rounded to 15 decimals as PIL does, so that a multiple of 90 degrees moves whole pixels.
     """
     angle = -np.radians(np.asarray(degrees, np.float64) % 360.0)
-    cos, sin = np.round(np.cos(angle), 15), np.round(np.sin(angle), 15)
+    cos, sin = (np.asarray(np.round(part, 15), np.float64) for part in (np.cos(angle), np.sin(angle)))
     x, y = width / 2, height / 2
     return _coefficients(angle, a=cos, b=sin, c=x - cos * x - sin * y, d=-sin, e=cos, f=y + sin * x - cos * y)
 

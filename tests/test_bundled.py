@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tinyablate import bundled
+from tinyablate import bundled, policies
 from tinyablate.errors import SweepError
+from tinyablate.identity import differences
 from tinyablate.sweep.load import load, read_heading
 
-NAMES = ("demo/ablation", "huynh2022/models")
+NAMES = ("demo/ablation", "huynh2022/ablation", "huynh2022/models", "huynh2022/reproduction")
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_names_leave_recipes_out_and_put_local_sweeps_first(elsewhere):
     _write(elsewhere / "sweeps" / "mine" / "a.toml")
     _write(elsewhere / "sweeps" / "mine" / "recipe.toml")
     _write(elsewhere / "sweeps" / "demo" / "ablation.toml")
-    assert bundled.names() == ("demo/ablation", "mine/a", "huynh2022/models")
+    assert bundled.names() == ("demo/ablation", "mine/a", *NAMES[1:])
 
 
 def test_resolve_prefers_the_path_then_the_local_folder_then_the_bundle(elsewhere):
@@ -63,8 +64,8 @@ def test_resolve_prefers_the_path_then_the_local_folder_then_the_bundle(elsewher
             "demo/ablatoin: no such sweep; did you mean 'demo/ablation'? (`tinyablate sweeps` lists them)",
         ),
         ("xyz", "xyz: no such sweep (`tinyablate sweeps` lists them)"),
-        ("huynh2022", "huynh2022: is a folder of sweeps; name one of 'huynh2022/models'"),
-        ("huynh2022/", "huynh2022/: is a folder of sweeps; name one of 'huynh2022/models'"),
+        ("huynh2022", "huynh2022: is a folder of sweeps; name one of 'huynh2022/ablation', 'huynh2022/models'"),
+        ("huynh2022/", "huynh2022/: is a folder of sweeps; name one of 'huynh2022/ablation', 'huynh2022/models'"),
         ("huynh2022/recipe", "huynh2022/recipe: no such sweep"),
         ("mine.tml", "mine.tml: is no sweep file; its name would end in .toml"),
         ("mien.toml", "mien.toml: no such file; did you mean 'mine.toml'?"),
@@ -152,6 +153,37 @@ def test_huynh_models_are_the_papers():
     assert {recipe.model.trainable for recipe in recipes} == {"head"}
     assert [recipe.model.backbone_mode for recipe in recipes] == ["train", "train", "eval", "train"]
     assert {recipe.augment.erase_order for recipe in recipes} == {"after-mix"}
+
+
+def test_huynh_ablation_is_the_papers():
+    """The eleven rows and numbers of table 4; each but the first moves one factor off the base with RandAugment."""
+    sweep = load(bundled.resolve("huynh2022/ablation"))
+    assert [(sweep.rows[cell.row].label, cell.published["val_top1"]["paper"]) for cell in sweep.cells] == [
+        ("Default", 91.34),
+        ("Remove RandAugment", 91.35),
+        ("Remove Rand-Erasing", 91.28),
+        ("Add Simple Random Crop", 91.26),
+        ("Remove Stochastic Depth", 91.25),
+        ("Remove Label Smoothing", 91.25),
+        ("Replace RandAugment with AutoAugment", 91.25),
+        ("Remove Mixup", 91.11),
+        ("Add Random Resized Crop", 91.06),
+        ("Remove CutMix", 91.04),
+        ("Add Model EMA", 90.83),
+    ]
+    assert sweep.baseline.augment.policy == policies.canonical("torchvision-randaugment-n2-m9")
+    assert [len(differences(cell.recipe, sweep.baseline)) for cell in sweep.cells] == [0] + [1] * 10
+
+
+def test_huynh_reproduction_starts_from_the_other_base():
+    """Its six rows, both sources; RandAugment is added, not removed."""
+    sweep = load(bundled.resolve("huynh2022/reproduction"))
+    assert [tuple(cell.published["val_top1"].values()) for cell in sweep.cells] == [
+        (91.32, 91.35), (91.01, 91.34), (91.03, 91.28), (91.20, 91.25), (91.14, 91.11), (91.28, 91.04),
+    ]  # fmt: skip
+    assert list(sweep.cells[0].published["val_top1"]) == ["reproduction", "paper"]
+    assert sweep.baseline.augment.policy == policies.canonical("torchvision-randaugment-n2-m0")
+    assert sweep.baseline == load(bundled.resolve("huynh2022/ablation")).cells[1].recipe
 
 
 def test_installed_package_carries_sweeps_and_workers_inside(elsewhere):

@@ -207,6 +207,14 @@ WRONG = {
     "empty file": ("", ["empty"]),
     "odd batch": (TINY + ROW + "set.mix.mixup_alpha = 0.2\nset.batch.size = 51\n", ["batch.size", "51", "even"]),
     "unknown policy": (TINY + ROW + 'set.augment.policy = "randd-m9"\n', ["augment.policy", "randd-m9", "'rand"]),
+    "empty hold-out": (
+        TINY + ROW + 'set.evaluate.split = "train[99.99%:]"\nset.data.split = "train[:50%]"\n',
+        ["evaluate.split = 'train[99.99%:]'", "no image of a class of 400"],
+    ),
+    "padding": (
+        TINY + ROW + 'set.augment = { crop = "src", crop_padding = 32 }\n',
+        ["crop_padding = 32", "at most 31"],
+    ),
     "overlap": (TINY + ROW + 'set.evaluate.split = "train[99%:]"\n', ["evaluate.split", "overlaps", "data.split"]),
     "later level": (TINY + ROW + 'set.loss.name = "bce"\n', ["loss.name", "does not work yet"]),
 }

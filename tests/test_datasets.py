@@ -1,5 +1,6 @@
 """What the data sets are called, and the language that names a part of one."""
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -45,19 +46,37 @@ def test_parts_are_exact_and_have_one_spelling(text: str, base: str, low: str, h
 
 @pytest.mark.parametrize(
     "text",
-    ["", "trian", "test", "train[99%]", "train[:0.9]", "train[:-1%]", "train[: 9%]", "train ", "train\n", "Train",
+    ["", "trian", "test", "train[99%]", "train[:5000]", "train[:-1%]", "train[: 9%]", "train ", "train\n", "Train",
      "train[:9%][1%:]", "train[:1e1%]", "train[:nan%]", "train[:٩%]", "val[", "train[:.5%]"],
 )  # fmt: skip
 def test_other_texts_are_refused_with_examples(text: str) -> None:
     """Anything else is one rule that shows what is valid."""
-    with pytest.raises(ValueError, match="is no part of a data set; valid: 'train', 'train\\[:99%\\]'"):
+    valid = "'train', 'train[:99%]', 'train[10%:20%]' and, for evaluate.split, 'val', 'train[99%:]'"
+    with pytest.raises(ValueError, match="^" + re.escape(f"is no part of a data set; valid: {valid}")):
         parse_split(text)
 
 
 def test_the_nearest_text_is_suggested() -> None:
     """A slip gets its correction."""
     with pytest.raises(ValueError, match=r"did you mean 'train\[:99%\]'\?"):
-        parse_split("train[:99]")
+        parse_split("trian[:99%]")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("train[:90]", "train[:90%]"),
+        ("train[:0.9]", "train[:90%]"),
+        ("train[0.125:]", "train[12.5%:]"),
+        ("train[10:20%]", "train[10%:20%]"),
+        ("train[0:1.5]", "train[:1.5%]"),
+        ("train[:1]", "train[:1%]"),
+    ],
+)
+def test_a_missing_percent_sign_is_told(text: str, meant: str) -> None:
+    """Percents and shares without their sign get the text that is meant."""
+    with pytest.raises(ValueError, match="^percent sign missing: did you mean " + re.escape(f"'{meant}'?") + "$"):
+        parse_split(text)
 
 
 @pytest.mark.parametrize("text", ["train[20%:10%]", "train[5%:5%]", "train[:0%]", "train[100%:]", "train[:101%]"])

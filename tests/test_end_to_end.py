@@ -156,7 +156,7 @@ def test_divergence_is_a_result(cli: Cli) -> None:
     assert row["cells"][0]["mean"] is None
 
 
-@pytest.mark.parametrize("sweep", ["demo/ablation", "huynh2022/ablation", "huynh2022/models"])
+@pytest.mark.parametrize("sweep", ["demo/ablation", "huynh2022/ablation", "huynh2022/models", "huynh2022/reproduction"])
 def test_named_sweeps_run_with_smoke(cli: Cli, sweep: str) -> None:
     """Each bundled sweep goes through the whole line on a CPU, and its table says SMOKE."""
     done = cli("run", sweep, "--smoke", "--launcher", "inline", "--format", "json")

@@ -192,6 +192,7 @@ def test_any_text_is_a_policy_or_one_clear_rule(text: str) -> None:
         ("rand-mmax31", "option 'mmax' must be from 1 to 30, not 31"),
         ("rand-inc2", "option 'inc' must be from 0 to 1, not 2"),
         ("rand-p1.01", "option 'p' must be from 0 to 1, not 1.01"),
+        ("rand-m9-mstd05", "option 'mstd' is '05': write mstd0.5 or mstd5"),
         ("rand-p0", "'p0' never applies an operation; write 'none'"),
         (
             "rand-tweight",

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import http.server
+import re
 import shutil
 import socket
 import threading
@@ -14,10 +15,9 @@ import pytest
 from conftest import Cli
 from PIL import Image
 
-from tinyablate.datasets import SHAPES, TINY_IMAGENET, DataSet
+from tinyablate.datasets import SHAPES, TINY_IMAGENET, DataSet, default_home
 from tinyablate.errors import DataError
 from tinyablate.prepare import (
-    default_home,
     download,
     prepare,
     prepare_set,
@@ -28,6 +28,7 @@ from tinyablate.prepare import (
     verify,
 )
 from tinyablate.train.data import packed, place
+from tinyablate.train.data.scan_folders import IMAGE_NAMES
 from tinyablate.train.data.shapes import write
 
 FEW = dataclasses.replace(SHAPES, train_per_class=3, val_per_class=2)
@@ -86,7 +87,7 @@ def test_what_is_not_prepared_is_refused_with_the_command(home: Path) -> None:
     with pytest.raises(DataError, match=r"run: tinyablate data prepare shapes$"):
         require("shapes", home)
     with pytest.raises(DataError, match="did you mean 'shapes'"):
-        prepare("shape", home)
+        require("shape", home)
 
 
 def test_what_was_packed_for_another_version_is_refused(home: Path) -> None:
@@ -331,6 +332,7 @@ def test_a_folder_of_images_from_the_command_line(cli: Cli, tmp_path: Path) -> N
     own = {"TINYABLATE_DATA": str(tmp_path / "home")}
     done = cli("data", "prepare", "pets", "--from", str(tmp_path / "photos"), **own)
     assert done.stdout == f"{tmp_path / 'home' / 'pets'}\n"
+    assert done.stderr == "pets: 2 classes, 2 train, 2 val images\n"
     assert f"pets           images in {tmp_path / 'photos'}" in cli("data", "list", **own).stdout
     assert "every file is as its manifest says" in cli("data", "verify", "pets", **own).stdout
     (tmp_path / "photos/val/dog/0.JPEG").unlink()
@@ -339,6 +341,12 @@ def test_a_folder_of_images_from_the_command_line(cli: Cli, tmp_path: Path) -> N
     assert lines[1] == "damaged: prepare it again; run: tinyablate data prepare pets --from FOLDER"
     shutil.rmtree(tmp_path / "photos")
     assert "its images are gone from" in cli("data", "verify", "pets", code=2, **own).stderr
+
+
+def test_help_tells_which_files_are_images(cli: Cli) -> None:
+    """Every ending that is taken stands in `data prepare --help`."""
+    words = re.split(r"[\s,]+", cli("data", "prepare", "--help").stdout)
+    assert set(IMAGE_NAMES) <= set(words)
 
 
 # ---- download --------------------------------------------------------------------------------------------------------

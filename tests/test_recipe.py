@@ -55,7 +55,9 @@ def test_true_is_not_one() -> None:
     assert canonical(args[0]) != canonical(args[1])
 
 
-@given(st.floats(1e-6, 1.0), st.floats(0, 10), st.integers(1, 500), st.booleans(), st.floats(0, 0.999))
+@given(
+    st.floats(1e-6, 1.0), st.just(0.0) | st.floats(1e-6, 10), st.integers(1, 500), st.booleans(), st.floats(0, 0.999)
+)
 def test_canonical_gives_the_recipe_back(lr: float, alpha: float, epochs: int, pretrained: bool, beta: float) -> None:
     """canonical and from_canonical are inverse, and equal recipes have equal keys."""
     recipe = build(
@@ -123,6 +125,8 @@ def test_all_problems_at_once() -> None:
         ({"augment.erase_ratio": (3.0, 0.3)}, "augment.erase_ratio"),
         ({"model.name": ""}, "model.name"),
         ({"augment.crop_scale": (1.0, 0.08)}, "augment.crop_scale"),
+        ({"augment.crop": "pad", "augment.crop_padding": 0}, "augment.crop_padding"),
+        ({"mix.cutmix_alpha": 5e-324}, "mix.cutmix_alpha"),
         ({"augment.policy": "rand-m9-x"}, "augment.policy"),
         ({"data.split": "val"}, "data.split"),
         ({"data.split": "train[99%"}, "data.split"),
@@ -188,11 +192,12 @@ def test_recipes_are_frozen() -> None:
         ({"mix.mixup_alpha": 1.0, "mix.cutmix_alpha": 1.0}, {"mix.keep_rate": True}, {"mix.cutmix_alpha": 0.0}),
         ({"mix.mixup_alpha": 1.0}, {"mix.switch_prob": 0.3}, {"mix.keep_rate": True}),
         ({}, {"mix.mode": "elem"}, {"mix.mixup_alpha": 1.0}),
+        ({"mix.keep_rate": True, "mix.switch_prob": 0.0}, {"mix.cutmix_alpha": 1.0}, {"mix.switch_prob": 0.5}),
         ({}, {"augment.erase_count": 3}, {"augment.erase_prob": 0.5}),
         ({}, {"augment.crop_scale": (0.5, 1.0), "augment.crop_ratio": (1.0, 1.0)}, {"augment.crop": "rrc"}),
         ({}, {"augment.crop_padding": 8, "augment.crop_padding_mode": "constant"}, {"augment.crop": "src"}),
         (
-            {"augment.crop": "pad", "augment.crop_padding": 0},
+            {"augment.crop": "src", "augment.crop_padding": 0},
             {"augment.crop_padding_mode": "constant"},
             {"augment.crop_padding": 4},
         ),

@@ -246,7 +246,10 @@ def show_command(trial: str, db: str) -> None:
 
 @app.group("data", cls=Group)
 def data_group() -> None:
-    """Prepare, check and list data sets. They lie in TINYABLATE_DATA, else ./results/data."""
+    """Prepare, check, list data sets and preview what a sweep does to their images.
+
+    They lie in TINYABLATE_DATA, else ./results/data.
+    """
 
 
 @data_group.command("prepare")
@@ -259,7 +262,9 @@ def data_prepare_command(name: str, source: Path | None) -> None:
     tinyablate data prepare tiny-imagenet             download, decode once into a packed array
     tinyablate data prepare my-photos --from FOLDER   register your own images under a new name
 
-    Such a FOLDER holds train/<class>/<image> and val/<class>/<image>, of any size. Every file is read once and checked;
+    Such a FOLDER holds train/<class>/<image> and val/<class>/<image> (or valid, validation), of any size, also in
+    folders inside a class's. Images are the files that end in .jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff or
+    .webp, in either case; others are ignored and named, hidden ones only ignored. Every image is read once and checked;
     the images stay where they are, and are decoded anew whenever they are shown. So are those of imagenet-1k.
     """
     from tinyablate.preflight import prepare_data
@@ -294,8 +299,11 @@ def data_preview_command(
 ) -> None:  # fmt: skip
     """Draw what each row's training images look like: the same images and seed in every row, as the model sees them.
 
-    Prints the realised rates of the first epoch: shares of images mixed by Mixup, by CutMix, mean erased area, share
-    changed by policy or colour jitter. Trains nothing.
+    The sweep's data sets must be prepared; --smoke of the bundled sweeps works without any, as its data is generated.
+    The seed is the first of the first row shown.
+
+    Prints the realised rates over the first epoch: shares of images mixed by Mixup, by CutMix, mean erased area; and
+    over a sample of images the share 'changed' by policy or colour jitter. Trains nothing.
     """
     from tinyablate.describe import render_rows
     from tinyablate.preview import preview, rates_table

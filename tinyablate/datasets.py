@@ -4,6 +4,7 @@ Some are built in. Others the user has registered from a folder of images with `
 FOLDER`: of these only the manifest in the data home is read.
 """
 
+import contextlib
 import decimal
 import functools
 import json
@@ -118,7 +119,8 @@ KNOWN = {data.name: data for data in (SHAPES, TINY_IMAGENET, IMAGENET_1K)}
 VALID_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 RESERVED = frozenset({"downloads"})
 """Folders of the data home that are no data sets."""
-NAME_RULE = "valid: lower-case letters, digits and single dashes between them"
+NAME_RULE = "valid: lower-case letters, digits and single dashes between them, at most 100 characters"
+LONGEST_NAME = 100
 
 
 def lookup(name: str, home: Path | None = None) -> DataSet:
@@ -139,8 +141,9 @@ def is_new_name(name: str, home: Path) -> bool:
     """Whether `name` is neither built in nor registered, but might become so. Raises DataError if it never can."""
     if name in KNOWN or name in registered(home):
         return False
-    if not VALID_NAME.fullmatch(name) or name in RESERVED:
-        raise DataError(f"data set '{name}': no name for a data set; {NAME_RULE}, and none of {listed(RESERVED)}")
+    if not VALID_NAME.fullmatch(name) or len(name) > LONGEST_NAME or name in RESERVED:
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:20]}…"
+        raise DataError(f"data set '{shown}': no name for a data set; {NAME_RULE}, and none of {listed(RESERVED)}")
     return True
 
 
@@ -153,11 +156,6 @@ def registered(home: Path | None = None) -> dict[str, DataSet]:
         return {}
     found = {name: _registered(folder / name / MANIFEST) for name in names if name not in KNOWN}
     return {name: data for name, data in found.items() if data is not None and data.name == name}
-
-
-def fingerprints() -> dict[str, str]:
-    """Name -> fingerprint of every data set, built in or registered."""
-    return {name: data.fingerprint for name, data in (KNOWN | registered()).items()}
 
 
 def _registered(manifest: Path) -> DataSet | None:
@@ -191,7 +189,11 @@ def _read_registered(manifest: Path, changed: int) -> DataSet | None:
 # ---- parts of a split ------------------------------------------------------------------------------------------------
 
 _SPLIT = re.compile(r"(train|val)(?:\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\])?", re.ASCII)
-_EXAMPLES = ("train", "train[:99%]", "train[99%:]", "train[10%:20%]", "val")
+_BARE = re.compile(r"train\[(\d+(?:\.\d+)?%?)?:(\d+(?:\.\d+)?%?)?\]", re.ASCII)
+"""As `_SPLIT`, but percent signs may be missing."""
+_EXAMPLES = ("train", "train[:99%]", "train[10%:20%]")
+_HELD_OUT = ("val", "train[99%:]")
+"""Examples that make sense as `evaluate.split` only."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def parse_split(text: str) -> Split:
     """
     found = _SPLIT.fullmatch(text)
     if found is None:
-        raise ValueError(f"is no part of a data set; valid: {listed(_EXAMPLES)}{nearest(text, _EXAMPLES)}")
+        raise ValueError(_misspelt(text))
     base, low, high = found.groups()
     split = Split(base, _share(low, Fraction(0)), _share(high, Fraction(1)))  # type: ignore[arg-type]
     if not 0 <= split.low < split.high <= 1:
@@ -230,6 +232,23 @@ def parse_split(text: str) -> Split:
     if base == "val" and text != "val":
         raise ValueError("only the training set has parts; valid: 'val'")
     return split
+
+
+def _misspelt(text: str) -> str:
+    """What is wrong with a text that names no part."""
+    if bare := _BARE.fullmatch(text):
+        low, high = (_with_percent(number or "") for number in bare.groups())
+        with contextlib.suppress(ValueError):  # train[:5000] means something else
+            return f"percent sign missing: did you mean '{parse_split(f'train[{low}:{high}]')}'?"
+    valid = f"{listed(_EXAMPLES)} and, for evaluate.split, {listed(_HELD_OUT)}"
+    return f"is no part of a data set; valid: {valid}{nearest(text, (*_EXAMPLES, *_HELD_OUT))}"
+
+
+def _with_percent(number: str) -> str:
+    """`90` as `90%`, the share `0.9` too; what has its percent sign, or is empty, as it is."""
+    if not number or number.endswith("%"):
+        return number
+    return f"{_percent(Fraction(number))}%" if "." in number and Fraction(number) <= 1 else f"{number}%"
 
 
 def canonical_split(text: str) -> str:

@@ -64,7 +64,8 @@ class WorkError(TinyablateError):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the valid name closest to `name`, or an empty string."""
     names = list(valid)
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    same = [full for full in names if full.lower() == name.lower()]
+    found = same[:1] or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if not found:  # "mixpu" should find "mix.mixup_alpha" through its last part
         leaves = {full.rsplit(".", 1)[-1]: full for full in names}
         found = [leaves[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.5)]

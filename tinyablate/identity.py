@@ -63,12 +63,7 @@ def trunk(recipe: Recipe) -> Recipe:
 def inert(recipe: Recipe) -> set[str]:
     """Paths of the fields that cannot change a number as the others stand, such as SGD's momentum under AdamW."""
     off: set[str] = set()
-    if not recipe.mix.on:
-        off |= {"mix.mixup_alpha", "mix.cutmix_alpha", "mix.prob", "mix.switch_prob", "mix.keep_rate", "mix.mode"}
-    elif recipe.mix.mixup_alpha and recipe.mix.cutmix_alpha:
-        off.add("mix.keep_rate")
-    elif not recipe.mix.keep_rate:
-        off.add("mix.switch_prob")
+    off |= _inert_mix(recipe)
     off |= _inert_augment(recipe)
     if recipe.evaluate.crop != "center":
         off.add("evaluate.crop_pct")
@@ -83,6 +78,16 @@ def inert(recipe: Recipe) -> set[str]:
     if recipe.schedule.name == "constant":
         off.add("schedule.min_lr")
     return off
+
+
+def _inert_mix(recipe: Recipe) -> set[str]:
+    """Fields of `mix` that cannot change a number as the others stand."""
+    mix = recipe.mix
+    if not mix.on:
+        return {f"mix.{field.name}" for field in dataclasses.fields(mix)}
+    if mix.mixup_alpha and mix.cutmix_alpha:
+        return {"mix.keep_rate"}
+    return set() if mix.keep_rate else {"mix.switch_prob"}
 
 
 def _inert_augment(recipe: Recipe) -> set[str]:

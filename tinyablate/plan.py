@@ -78,13 +78,19 @@ class Plan:
 
 def keys_of(sweep: Sweep) -> dict[tuple[int, int], tuple[str, ...]]:
     """(row, column) -> trial keys in the order of the row's seeds."""
-    fingerprints = {name: datasets.lookup(name).fingerprint for name in {cell.recipe.data.name for cell in sweep.cells}}
+    fingerprints = _fingerprints(sweep)
     return {
         (cell.row, cell.column): tuple(
             trial_key(cell.canonical, seed, fingerprints[cell.recipe.data.name]) for seed in sweep.rows[cell.row].seeds
         )
         for cell in sweep.cells
     }
+
+
+def _fingerprints(sweep: Sweep) -> dict[str, str]:
+    """Data set's name -> its fingerprint, for all that the sweep names."""
+    names = {cell.recipe.data.name for cell in sweep.cells}
+    return {name: datasets.lookup(name).fingerprint for name in names}
 
 
 def unique(keys: Mapping[tuple[int, int], tuple[str, ...]]) -> list[str]:
@@ -95,8 +101,9 @@ def unique(keys: Mapping[tuple[int, int], tuple[str, ...]]) -> list[str]:
 def make_plan(sweep: Sweep, stored: Mapping[str, Known], keys: Mapping[tuple[int, int], tuple[str, ...]]) -> Plan:
     """The plan of `sweep` given what the store knows of its trials; `keys` is `keys_of(sweep)`."""
     trials: dict[str, PlannedTrial] = {}
+    fingerprints = _fingerprints(sweep)
     for cell in sweep.cells:
-        fingerprint = datasets.lookup(cell.recipe.data.name).fingerprint
+        fingerprint = fingerprints[cell.recipe.data.name]
         for key, seed in zip(keys[cell.row, cell.column], sweep.rows[cell.row].seeds, strict=True):
             if key not in trials:
                 state = state_of(stored.get(key))

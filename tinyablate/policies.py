@@ -231,6 +231,7 @@ def _bigvision(head: str, parts: Sequence[str]) -> Policy:
 
 
 _PART = re.compile(r"([A-Za-z_]*?)((?:[^A-Za-z_].*|nan|inf)?)", re.DOTALL)
+_ZERO_FIRST = re.compile(r"0\d")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 
 
@@ -262,6 +263,8 @@ def _number(head: str, part: str, options: Mapping[str, _Option]) -> tuple[str, 
     option, value = options[name], float(digits) if _NUMBER.fullmatch(digits) else math.inf
     if math.isinf(value):
         raise ValueError(f"option '{name}' needs a finite number without a sign, such as '{name}1', not {part[:20]!r}")
+    if not option.whole and _ZERO_FIRST.match(digits):  # mstd05 means 0.5 to most who write it
+        raise ValueError(f"option '{name}' is {digits[:20]!r}: write {name}0.{digits[1:20]} or {name}{digits[1:20]}")
     if option.whole and not value.is_integer():
         raise ValueError(f"option '{name}' must be a whole number, not {digits}")
     if not option.least <= value <= option.most:

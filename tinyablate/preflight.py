@@ -74,8 +74,14 @@ def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int) -> str | N
 def _data_rules(cell: Cell, size: int) -> Iterator[str]:
     """What the data set cannot give; `size` is the input's in pixels, 0 if unknown."""
     recipe, data = cell.recipe, datasets.lookup(cell.recipe.data.name)
+    for path, text in (("data.split", recipe.data.split), ("evaluate.split", recipe.evaluate.split)):
+        part = datasets.parse_split(text)
+        each = data.train / data.classes if data.classes else 0
+        if part.base == "train" and round(part.low * each) >= round(part.high * each):
+            yield f"{path} = '{text}': holds no image of a class of {each:,.0f}; name a wider part"
+            return
     split = datasets.parse_split(recipe.data.split)
-    images = round(data.train * (split.high - split.low) * recipe.data.fraction)
+    images = max(round(data.train * (split.high - split.low) * recipe.data.fraction), data.classes)
     if recipe.batch.size > images + data.classes:  # shares are rounded class by class; training knows the exact number
         of = "" if images == data.train else f" in fraction {recipe.data.fraction:g} of {recipe.data.split}"
         yield f"batch.size = {recipe.batch.size}: {data.name} has {images:,} training images{of}"

@@ -1,8 +1,8 @@
 """Brings data sets onto this machine: generates or downloads them and has them packed, or registers a user's folder.
 
-It trains nothing. Inside the data home, NAME/ is a prepared data set, downloads/ holds archives and what there is of
-unfinished ones, and hidden names (.NAME.lock, .NAME.partial-PID) belong to a preparation that is under way;
-NAME.problems.txt is the full list of what was wrong with a source.
+It trains nothing. It says on stderr what it took of a user's folder. Inside the data home, NAME/ is a prepared data
+set, downloads/ holds archives and what there is of unfinished ones, and hidden names (.NAME.lock, .NAME.partial-PID)
+belong to a preparation that is under way; NAME.problems.txt is the full list of what was wrong with a source.
 """
 
 import functools
@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tinyablate.datasets import KNOWN, DataSet, is_new_name, lookup, registered
+from tinyablate.datasets import KNOWN, VALID_NAME, DataSet, is_new_name, lookup, registered
 from tinyablate.errors import DataError
-from tinyablate.train.data import folders, packed, place, shapes
+from tinyablate.terminal import say
+from tinyablate.train.data import folders, packed, place, scan_folders, shapes
 from tinyablate.train.data.tiny_imagenet import MOST_SHOWN, LayoutError
 
 Progress = Callable[[str, int, int], None]
@@ -26,6 +27,8 @@ Progress = Callable[[str, int, int], None]
 
 TIMEOUT = 30
 """Seconds without a byte after which a download counts as broken."""
+IGNORED_SHOWN = 5
+"""Files without an image's name that are named."""
 BLOCK = 4096
 """Bytes that even a smaller file takes on most file systems."""
 
@@ -63,7 +66,14 @@ def prepare(name: str, home: Path, source: Path | None = None, progress: Progres
     """
     if source is not None and is_new_name(name, home):
         return prepare_set(DataSet(name, "", 0, layout="folders"), home, source, progress)
-    return prepare_set(lookup(name, home), home, source, progress)
+    try:
+        data = lookup(name, home)
+    except DataError as error:
+        new = name if VALID_NAME.fullmatch(name) else "NAME"
+        raise DataError(
+            f"{error}\n  to register images of your own: tinyablate data prepare {new} --from FOLDER"
+        ) from None
+    return prepare_set(data, home, source, progress)
 
 
 def prepare_set(data: DataSet, home: Path, source: Path | None = None, progress: Progress | None = None) -> Path:
@@ -75,9 +85,31 @@ def prepare_set(data: DataSet, home: Path, source: Path | None = None, progress:
         raise DataError(f"data set '{data.name}' is generated: there is nothing to take from {source}")
     if data.name not in KNOWN and data.layout == "folders" and source is not None:
         data = DataSet(data.name, "", 0, layout="folders")  # whatever is there now
+    before = registered(home).get(data.name)
     if not _is_ready(data, home, source, report):
         _prepare(data, home, source, report)
+    if data.layout == "folders" and source is not None:
+        _say_what_was_taken(folders.read_manifest(place.folder_of(home, data.name)), source, data, before)
     return place.folder_of(home, data.name)
+
+
+def _say_what_was_taken(now: folders.Manifest, source: Path, data: DataSet, before: DataSet | None) -> None:
+    """What is registered, which files of `source` are not, and whether it is other than what was `before`."""
+    ignored = scan_folders.scan(source, data).ignored
+    text = f"{now.name}: {len(now.classes):,} classes, {now.train:,} train, {now.val:,} val images"
+    if ignored:
+        what = "1 file that is no image" if len(ignored) == 1 else f"{len(ignored):,} files that are no images"
+        more = f", … and {len(ignored) - IGNORED_SHOWN:,} more" if len(ignored) > IGNORED_SHOWN else ""
+        text += f"; ignored {what} by name: {', '.join(ignored[:IGNORED_SHOWN])}{more}"
+    say(text)
+    if before is not None and before.fingerprint != now.fingerprint:
+        pairs = ((before.train, now.train, "training"), (before.val, now.val, "validation"))
+        changes = [f"{old:,} -> {new:,} {split} images" for old, new, split in pairs if old != new]
+        say(
+            f"{now.name}: differs from what was registered before "
+            f"({', '.join(changes) or 'as many images, but other names or content'}): "
+            "earlier results keep the old fingerprint and will not be found under this name"
+        )
 
 
 def _is_ready(data: DataSet, home: Path, source: Path | None, report: Progress) -> bool:

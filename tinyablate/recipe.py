@@ -53,9 +53,11 @@ class Data(Section):
     image_size: int = knob(0, least=0, most=10_000)
     """Height and width of the model's input in pixels; 0 is the model's own size."""
     split: str = "train"
-    """What is trained on: `train`, or a part of it such as `train[:99%]` (see `datasets.Split`)."""
+    """What is trained on: `train`, or a part of it such as `train[:99%]`: that share of each class, the same images
+    under every seed. (TensorFlow Datasets writes the same, but takes the first records of its files.)"""
     fraction: float = knob(1.0, above=0, most=1)
-    """Share of each class's images in `split` that is used: the same ones under every seed, smaller shares nested."""
+    """Share of each class's images in `split` that is used: the same ones under every seed, smaller shares nested. An
+    epoch is a pass over them, so that half of the data makes half of the updates."""
     normalize: Literal["model", "imagenet", "half"] = "model"
     """Channel mean and sd: the model's own, ImageNet's (0.485, 0.456, 0.406)/(0.229, 0.224, 0.225), or 0.5/0.5."""
 
@@ -70,7 +72,7 @@ class Augment(Section):
     `pad` scales the whole image to S x S, then pads and crops at random; `center` is the evaluation's centre crop."""
     crop_scale: tuple[float, float] = knob((0.08, 1.0), above=0, most=1)
     """`rrc`: least and greatest share of the image's area."""
-    crop_ratio: tuple[float, float] = knob((3 / 4, 4 / 3), above=0)
+    crop_ratio: tuple[float, float] = knob((3 / 4, 4 / 3), least=1e-3, most=1e3)
     """`rrc`: least and greatest aspect ratio (width / height), drawn log-uniformly."""
     crop_padding: int = knob(4, least=0, most=1_000)
     """`src`, `pad`: pixels added on each side before the random crop."""
@@ -88,10 +90,10 @@ class Augment(Section):
     """Random colour and geometry operations, by name: `tinyablate/policies.py` lists the dialects."""
     at: Literal["target", "native"] = "target"
     """Apply policy and colour jitter to images of the input size, as the papers do, or before they are cropped and
-    scaled."""
+    scaled: `native` needs a packed data set, whose images have one size."""
     color_jitter: float = knob(0.0, least=0, most=1)
     """Brightness, contrast and saturation, each by a factor uniform in 1 +- this, in random order, after the policy.
-    (timm drops it beside every policy but 3-Augment.)"""
+    (timm drops it unless the policy's string holds `3a`.)"""
     repeats: int = knob(1, least=1, most=100)
     """Repeated augmentation (Hoffer et al. 2020): every image stands this often in a row, augmented anew; the epoch
     keeps its length, so it shows this much fewer different images."""
@@ -103,7 +105,7 @@ class Augment(Section):
     """What fills it: normal noise per pixel, one normal colour, or zero (the mean colour)."""
     erase_area: tuple[float, float] = knob((0.02, 1 / 3), above=0, most=1)
     """Least and greatest erased share of the image's area (timm's default)."""
-    erase_ratio: tuple[float, float] = knob((0.3, 1 / 0.3), above=0)
+    erase_ratio: tuple[float, float] = knob((0.3, 1 / 0.3), least=1e-3, most=1e3)
     """Least and greatest aspect ratio of the rectangle, drawn log-uniformly (timm's default)."""
     erase_order: Literal["before-mix", "after-mix"] = "before-mix"
     """timm's loader erases before mixing; Huynh's code erases mixed images."""
@@ -113,9 +115,9 @@ class Augment(Section):
 class Mix(Section):
     """Mixing two images of a batch and their labels: Mixup (Zhang et al. 2018), CutMix (Yun et al. 2019)."""
 
-    mixup_alpha: float = knob(0.0, least=0)
+    mixup_alpha: float = knob(0.0, least=0, most=1e6)
     """Mixup's weight is drawn from Beta(alpha, alpha); 0 is off."""
-    cutmix_alpha: float = knob(0.0, least=0)
+    cutmix_alpha: float = knob(0.0, least=0, most=1e6)
     """CutMix's area is drawn from Beta(alpha, alpha); 0 is off."""
     prob: float = knob(1.0, least=0, most=1)
     """Probability that a batch is mixed at all."""
@@ -128,9 +130,24 @@ class Mix(Section):
     """One draw for the whole batch, for each pair of images, or for each image; the partner is the batch reversed."""
 
     @property
+    def switches(self) -> bool:
+        """Whether a draw decides between the two: not where one is off and the other takes its batches."""
+        return self.keep_rate or (self.mixup_alpha > 0 and self.cutmix_alpha > 0)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether Mixup can happen."""
+        return self.prob > 0 and self.mixup_alpha > 0 and not (self.switches and self.switch_prob == 1)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether CutMix can happen."""
+        return self.prob > 0 and self.cutmix_alpha > 0 and not (self.switches and self.switch_prob == 0)
+
+    @property
     def on(self) -> bool:
         """Whether any batch can be mixed."""
-        return self.prob > 0 and (self.mixup_alpha > 0 or self.cutmix_alpha > 0)
+        return self.mixes or self.cuts
 
 
 @dataclass(frozen=True)
@@ -253,10 +270,19 @@ class Recipe:
             raise RecipeError(problems)
 
 
+LEAST_ALPHA = 1e-6
+"""Below it Beta(alpha, alpha) is 0 or 1 to the last bit, and soon not a number."""
+
+
 def _conflicts(recipe: Recipe) -> Iterator[tuple[str, object, str]]:
     """Combinations of single valid values that make no sense together."""
     if not recipe.model.name:
         yield "model.name", "", "missing: name a timm model"
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if 0 < getattr(recipe.mix, name) < LEAST_ALPHA:
+            yield f"mix.{name}", getattr(recipe.mix, name), f"must be 0 (off) or at least {LEAST_ALPHA:g}"
+    if recipe.augment.crop == "pad" and recipe.augment.crop_padding == 0:
+        yield "augment.crop_padding", 0, "nothing is left to crop: that is augment.crop = 'resize'"
     if recipe.mix.on and recipe.batch.size % 2:
         yield "batch.size", recipe.batch.size, "Mixup and CutMix pair the images of a batch: it must be even"
     if recipe.optimizer.nesterov and recipe.optimizer.name != "sgd":

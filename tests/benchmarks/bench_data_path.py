@@ -4,9 +4,11 @@
     .venv/bin/python tests/benchmarks/bench_data_path.py 64 224 --only ours timm
 
 Recipes: `flip` = resize + horizontal flip; `deit` = DeiT's: Random Resized Crop (bicubic), flip, rand-m9-mstd0.5-inc1
-at the output size, erasing 0.25 (pixel), Mixup 0.8 / CutMix 1.0. Every side has the machine's cores: ours as a process
-of one thread per core (that is how trials run on a CPU), the loaders as one worker per core with the files in the page
-cache, kornia as one process with a thread per core. Sides take turns; the ratio is that of the medians.
+at the output size, erasing 0.25 (pixel), Mixup 0.8 / CutMix 1.0 (ours and timm); `tv` = the same with torchvision's
+RandAugment(2, 9), which always applies both operations (ours, torchvision, and kornia's nearest: its RandAugment(2, 9)
+and Mixup of half of the batches, no CutMix). Every side has the machine's cores: ours as a process of one thread per
+core (that is how trials run on a CPU), the loaders as one worker per core with the files in the page cache, kornia as
+one process with a thread per core. Sides take turns; the ratio is that of the medians.
 """
 
 import argparse
@@ -43,8 +45,10 @@ ROUNDS = 3
 AUGMENT = {
     "flip": Augment(hflip=0.5),
     "deit": Augment(crop="rrc", hflip=0.5, policy="rand-m9-mstd0.5-inc1", erase_prob=0.25),
+    "tv": Augment(crop="rrc", hflip=0.5, policy="torchvision-randaugment-n2-m9", erase_prob=0.25),
 }
-MIX = {"flip": Mix(), "deit": Mix(mixup_alpha=0.8, cutmix_alpha=1.0)}
+BOTH = Mix(mixup_alpha=0.8, cutmix_alpha=1.0)
+MIX = {"flip": Mix(), "deit": BOTH, "tv": BOTH}
 
 Side = Callable[[int], None]
 """Makes this many images into batches."""
@@ -132,11 +136,11 @@ def timm_loader(files: Path, kind: str, size: int) -> Iterator[Side]:
             size, is_training=True, auto_augment="rand-m9-mstd0.5-inc1", interpolation="bicubic", re_prob=0.25,
             re_mode="pixel", mean=MEAN, std=STD,
         )  # fmt: skip
-    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=10) if kind == "deit" else None
-    yield from through_loader(ImageFolder(str(files / "train"), Persistent(change)), mixup, "timm")
+    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=10) if kind != "flip" else None
+    yield from through_loader(ImageFolder(str(files / "train"), Retrying(change)), mixup, "timm")
 
 
-class Persistent:
+class Retrying:
     """timm 1.0.31 asks Pillow 13 to posterize to 0 bits in 2 of 1,000 images, which raises: draw again."""
 
     def __init__(self, change: Any) -> None:
@@ -178,7 +182,7 @@ def torchvision_v2(folder: Path, kind: str, size: int) -> Iterator[Side]:
         last = [v2.RandomErasing(0.25, value="random")]
     change = v2.Compose([*first, v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD), *last])
     data = packed.open_packed(folder)
-    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=10) if kind == "deit" else None
+    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=10) if kind != "flip" else None
     yield from through_loader(Tensors(data.train, data.train_labels, change), mixup, "torchvision")
 
 
@@ -360,6 +364,9 @@ def on_gpu(folder: Path, kind: str, size: int, batch: int) -> float:
 SIDES = {"ours": ours, "timm": timm_loader, "torchvision": torchvision_v2, "kornia": kornia}
 
 
+KINDS = {"flip": tuple(SIDES), "deit": ("ours", "timm"), "tv": ("ours", "torchvision", "kornia")}
+
+
 def main() -> None:
     """Measure what the command line asks for, print figures, ratios and the JSON line."""
     words = argparse.ArgumentParser()
@@ -379,14 +386,14 @@ def main() -> None:
         folder = packed.pack(files, SET, root / "home")
         for kind in asked.kinds:
             for size in asked.sizes:
-                found = compare({side: SIDES[side] for side in asked.only}, folder, files, kind, size)
+                sides = {side: SIDES[side] for side in KINDS[kind] if side in asked.only}
+                found = compare(sides, folder, files, kind, size)
                 figures |= {f"{kind} {size}: {side}, images/s": value for side, value in found.items()}
                 ratios |= {f"{kind} {size}: ours / {s}": found["ours"] / v for s, v in found.items() if s != "ours"}
                 if torch.cuda.is_available():
-                    for batch in (512, 2048):
-                        figures[f"{kind} {size}: H200-class GPU, batch {batch}, images/s"] = on_gpu(
-                            folder, kind, size, batch
-                        )
+                    for batch in (512, 1024, 4096):
+                        what = f"{kind} {size}: ours on {torch.cuda.get_device_name()}, batch {batch}, images/s"
+                        figures[what] = on_gpu(folder, kind, size, batch)
         figures |= {f"memory of {side}, MB": value / 1e6 for side, value in MEMORY.items()}
         if asked.pack:
             seconds = packing(root, asked.pack)

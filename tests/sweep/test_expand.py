@@ -103,6 +103,11 @@ def test_a_row_may_set_the_baselines_value_where_a_column_changed_it(loads):
             "rows[2] \"Mixup off\": row 'No Mixup' and row 'Mixup off' are the same trial: one recipe, seed 0 in both",
         ),
         (
+            f"{DEFAULT}[[rows]]\nlabel = 'Scale'\nset.augment.crop_scale = [0.5, 1.0]\n",
+            "row 'Default' and row 'Scale' are the same trial: augment.crop_scale has no effect as the other fields "
+            "stand; drop one",
+        ),
+        (
             f"{DEFAULT}[[rows]]\nlabel = 'Again'\nseeds = [2, 3]\n",
             "rows[1] \"Again\": row 'Default' and row 'Again' are the same trial: one recipe, seed 2 in both",
         ),

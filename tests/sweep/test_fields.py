@@ -123,6 +123,9 @@ def test_override_is_typed_as_in_a_file(text, path, value, loads):
     ("text", "problem"),
     [
         ("optimizer.lr=-1", "--set optimizer.lr = -1: must be above 0"),
+        ("mix.keep_rate=yes", "--set mix.keep_rate: 'yes' is no TOML value; it must be true or false"),
+        ("augment.crop_scale=0.08,1.0", "it must be a list of 2 numbers, as in 'augment.crop_scale=[0.5, 1.0]'"),
+        ("augment.crop=RRC", "did you mean 'rrc'?"),
         ("optimizer.lr=fast", "--set optimizer.lr: 'fast' is no TOML value"),
         ("optimizer.lr", "--set optimizer.lr: write path=value"),
         ("optimizer.rl=1", "--set optimizer.rl: no such recipe field; did you mean 'optimizer.lr'?"),

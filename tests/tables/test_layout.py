@@ -3,10 +3,13 @@
 import dataclasses
 import random
 import time
+from dataclasses import replace
 
 import pytest
 import scipy.stats
 
+from tinyablate.identity import canonical
+from tinyablate.recipe import Data, Evaluate
 from tinyablate.sweep.load import load
 from tinyablate.tables.layout import CellResult, build
 
@@ -211,6 +214,18 @@ def test_title_tells_smoke_and_overrides(row, sweep):
     table = build(sweep([row(0, "Default")], smoke=True, overrides=("optimizer.lr=0.1",)), {})
     assert table.title == "SMOKE — A table [--set optimizer.lr=0.1]"
     assert notes(table, "its numbers mean nothing")
+
+
+def test_what_is_measured_on_is_told(row, sweep):
+    """The validation set, a hold-out, or a mixture of both, which makes differences doubtful, stands in a footnote."""
+    made = sweep([row(0, "Default"), row(1, "Other")])
+    assert notes(build(made, {}), "Measured on the validation set.")
+    recipe = replace(made.baseline, evaluate=Evaluate(split="train[90%:]"), data=Data("shapes", split="train[:90%]"))
+    held = tuple(replace(cell, recipe=recipe, canonical=canonical(recipe)) for cell in made.cells)
+    assert notes(build(replace(made, cells=held), {}), "Measured on train[90%:], held out.")
+    mixed = build(replace(made, cells=(made.cells[0], held[1])), {})
+    assert notes(mixed, "MIXED: not every row is measured on the same images")
+    assert notes(mixed, "train[90%:], held out: Other")
 
 
 def test_provenance_is_told_once(row, sweep, done):

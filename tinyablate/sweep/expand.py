@@ -88,7 +88,10 @@ def _refuse_same_trials(grid: Grid, rows: Sequence[Row], drafts: Sequence[Draft]
             continue
         place = grid.rows[other.row].place if one.row != other.row else grid.columns[other.column].place
         names = f"{grid.name(one.row, one.column)} and {grid.name(other.row, other.column)}"
-        place.refuse(f"{names} are the same trial: one recipe, seed {common} in both; drop one or give it other seeds")
+        idle = ", ".join(sorted(differences(other.recipe, one.recipe)))
+        why = f"{idle} has no effect as the other fields stand" if idle else f"one recipe, seed {common} in both"
+        cure = "drop one" + ("" if idle else " or give it other seeds")
+        place.refuse(f"{names} are the same trial: {why}; {cure}")
 
 
 def _refuse_merged_by_smoke(grid: Grid, rows: Sequence[Row], drafts: Sequence[Draft], small: Sequence[Draft]) -> None:

@@ -29,6 +29,9 @@ LATER_LEVELS: Mapping[str, tuple[str, ...]] = {
 ARGS = "model.args"
 """The one field whose keys are free: timm's `create_model` takes them."""
 
+MOST_SHOWN = 200
+"""Characters of a value that a message repeats."""
+
 _ABSENT = object()
 
 
@@ -75,7 +78,7 @@ Assignments = dict[str, Leaf]
 def shown(value: object) -> str:
     """`value` as TOML writes it, for messages: 3e-3 is 0.003, 1e-05 is 1e-5."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value if len(value) <= MOST_SHOWN else value[:MOST_SHOWN] + "…", ensure_ascii=False)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -225,11 +228,21 @@ def override(text: str, problems: list[str]) -> tuple[str, Leaf] | None:
         raw = _toml_value(written)
     except ValueError:
         if not _takes_text(path):
-            place.refuse(f"'{written}' is no TOML value; text needs quotes, as in {path}='\"{written}\"'")
+            place.refuse(f"'{written[:60]}' is no TOML value; {_how_to_write(path, written[:60])}")
             return None
         raw = written
     leaf = checked(path, raw, place)
     return (path, leaf) if leaf else None
+
+
+def _how_to_write(path: str, written: str) -> str:
+    """What `--set` takes for the field at `path`."""
+    if path.startswith(ARGS):
+        return f"text needs quotes, as in {path}='\"{written}\"'"
+    kind = field_specs()[path].type
+    if typing.get_origin(kind) is tuple:
+        return f"it must be a list of {len(typing.get_args(kind))} numbers, as in '{path}=[0.5, 1.0]'"
+    return f"it {_type_rule(kind, None)}"
 
 
 def level_named(path: str, key: str, place: Place) -> Leaf | None:

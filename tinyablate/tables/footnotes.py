@@ -50,11 +50,12 @@ def _values(sweep: Sweep) -> Iterator[str]:
     """Selection rule, spread, seeds."""
     if sweep.select == "best":
         yield (
-            "Values: the best epoch by val_top1 (ties: the earliest), chosen on the reported validation set itself: "
+            "Values: the best epoch by val_top1 (ties: the earliest), chosen on the reported images themselves: "
             "optimistic, comparable with papers that do the same."
         )
     else:
-        yield "Values: the last epoch, on the validation set."
+        yield "Values: the last epoch."
+    yield from _evaluated_on(sweep)
     yield "±: sample standard deviation (sd) over seeds; n: seeds behind the mean, of those planned."
     common, _ = Counter(row.seeds for row in sweep.rows).most_common(1)[0]
     others = [f"{row.label}: {_ranges(row.seeds)}" for row in sweep.rows if row.seeds != common]
@@ -146,6 +147,19 @@ def _left_out(sweep: Sweep, facts: Facts) -> Iterator[str]:
         reasons.setdefault(out.reason, []).append(place(out.row_label, out.column_label))
     for reason, places in reasons.items():
         yield f"Excluded: {_cut(places)}{f' ({reason})' if reason else ''}."
+
+
+def _evaluated_on(sweep: Sweep) -> Iterator[str]:
+    """Which images the values are measured on; a difference between values of different images says so."""
+    labels: dict[str, dict[str, None]] = {}
+    for cell in sweep.cells:
+        labels.setdefault(cell.recipe.evaluate.split, {})[sweep.rows[cell.row].label] = None
+    names = {split: "the validation set" if split == "val" else f"{split}, held out" for split in labels}
+    if len(labels) == 1:
+        yield f"Measured on {next(iter(names.values()))}."
+        return
+    places = "; ".join(f"{names[split]}: {_cut(list(rows))}" for split, rows in labels.items())
+    yield f"MIXED: not every row is measured on the same images ({places}); differences between such rows compare both."
 
 
 def _data(sweep: Sweep, provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from tinyablate import policies
@@ -22,6 +21,7 @@ from tinyablate.train.augment.views import Views
 from tinyablate.train.data.images import ImageSource
 from tinyablate.train.inputs import Inputs
 from tinyablate.train.randomness import Shown
+from tinyablate.train.transfer import send
 
 BLACK = (0, 0, 0)
 
@@ -88,7 +88,7 @@ class TrainBatches:
             inputs = mix.mix_images(self._erased(inputs, shown), mixing)
         else:
             inputs = self._erased(mix.mix_images(inputs, mixing), shown)
-        labels = self._source.labels[torch.from_numpy(shown.ids).to(images.device, non_blocking=True)]
+        labels = self._source.labels[send(shown.ids, images.device)]
         return Batch(inputs, mix.soft_targets(labels, self._classes, self._recipe.loss.smoothing, mixing))
 
     def mixing(self, shown: Shown, step: int) -> mix.Mixing:

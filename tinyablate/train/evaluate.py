@@ -16,6 +16,7 @@ from tinyablate.train.augment.views import Views
 from tinyablate.train.data.images import Images
 from tinyablate.train.inputs import Inputs
 from tinyablate.train.randomness import Ids
+from tinyablate.train.transfer import send
 
 BATCH = 256
 """Images per forward pass. A constant: another batch size may round differently."""
@@ -55,7 +56,7 @@ class EvalSet:
         starts = range(0, len(self._ids), BATCH)
         parts = [self._ids[start : start + BATCH] for start in starts]
         for ids, shown in zip(parts, self._source.show((ids, self._views(ids)) for ids in parts), strict=True):
-            labels = self._source.labels[torch.from_numpy(ids).to(self._source.device, non_blocking=True)]
+            labels = self._source.labels[send(ids, self._source.device)]
             yield self._inputs(shown), labels
 
     def _views(self, ids: Ids) -> Views:

@@ -1,5 +1,6 @@
 """What a recipe does to images, for people to look at before they spend GPU-days: pictures and realised rates."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tinyablate.recipe import Recipe
+from tinyablate.recipe import Augment, Mix, Recipe
 from tinyablate.train import randomness
 from tinyablate.train.batches import TrainBatches
 from tinyablate.train.data.images import Images
@@ -17,9 +18,11 @@ from tinyablate.train.model.build import input_config
 from tinyablate.train.randomness import Shown
 
 POLICY_IMAGES = 256
-"""Images that are run through the policy to count those that it changes."""
-ERASE_IMAGES = 20_000
-"""Images whose rectangles are counted."""
+"""Images that are run through policy and colour jitter to count those that they change."""
+ERASE_IMAGES = 2_000
+"""Images whose rectangles are measured."""
+_TOGETHER = 32
+"""Images that are rendered at once: 14 MB at 384 pixels."""
 CPU = torch.device("cpu")
 
 
@@ -35,6 +38,12 @@ class Rates:
     """Mean share of an image's pixels that is erased."""
     changed: float
     """Share of the images of which policy or colour jitter changed any pixel."""
+    batches: int
+    """How many batches `mixup` and `cutmix` are of: all of the epoch's."""
+    measured: int
+    """How many images `erased` is of: the epoch's first."""
+    compared: int
+    """How many images `changed` is of: the epoch's first."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ class Line:
 
     pictures: NDArray[np.uint8]
     """[n, S, S, 3] as the model sees them, less the normalisation."""
-    rates: Rates
+    rates: Rates | None
+    """None where nothing is random."""
 
 
 class Previewer:
@@ -55,37 +65,61 @@ class Previewer:
         self._mean, self._std = channel_statistics(recipe.data.normalize, (own_mean, own_std))
         inputs = Inputs(size, self._mean, self._std, CPU, crop_pct)
         self.batches = TrainBatches(recipe, images.train, inputs, classes=images.classes, seed=seed)
-        self._size, self._seed = size, seed
+        self._recipe, self._images, self._size, self._seed = recipe, images, size, seed
 
-    def line(self, ids: randomness.Ids) -> Line:
-        """The images `ids` [n] as n steps show them: each with the next one as its partner in mixing."""
-        return Line(np.stack(list(self._pictures(ids))), self._rates())
+    def line(self, ids: randomness.Ids, count: int) -> Line:
+        """`count` pictures of the images `ids` [k], fewer where k is less, and the realised rates.
 
-    def _pictures(self, ids: randomness.Ids) -> Iterator[NDArray[np.uint8]]:
-        pairs = [self._shown(np.array(pair)) for pair in zip(ids, np.roll(ids, -1), strict=True)]
+        With r = `augment.repeats`, picture i is copy i % r of image i // r. Each stands first in a batch of two, with
+        the next of `ids` as its partner in mixing (the last one's is the first), and batch i of the first epoch says
+        how it is mixed.
+        """
+        return Line(np.stack(list(self._pictures(ids, count))), self._rates())
+
+    def original(self, ids: randomness.Ids, count: int) -> Line:
+        """The first `count` of the images `ids`, scaled to this recipe's input size and else as they are stored."""
+        plain = dataclasses.replace(self._recipe, augment=Augment(), mix=Mix())
+        pictures = Previewer(plain, self._images, self._seed)._pictures(ids, count)
+        return Line(np.stack(list(pictures)), None)
+
+    def _pictures(self, ids: randomness.Ids, count: int) -> Iterator[NDArray[np.uint8]]:
+        pairs = [self._pair(ids, number) for number in range(min(count, len(ids)))]
         for step, images in enumerate(self.batches.colored(pairs)):
             first = self.batches.finish(images, pairs[step], step).images[0].permute(1, 2, 0)
             pixels = (first * torch.tensor(self._std) + torch.tensor(self._mean)) * 255
             yield pixels.round().clamp(0, 255).to(torch.uint8).numpy()
 
-    def _shown(self, ids: randomness.Ids) -> Shown:
-        return Shown(ids, self._seed, epoch=1)
+    def _pair(self, ids: randomness.Ids, number: int) -> Shown:
+        """What picture `number` shows, and its partner."""
+        repeats = self._recipe.augment.repeats
+        place, copy = divmod(number, repeats)
+        pair = ids[[place, (place + 1) % len(ids)]]
+        return Shown(pair, self._seed, epoch=1, repeats=np.array([copy, copy]) if repeats > 1 else None)
+
+    def _first(self, most: int) -> Shown:
+        """The first images of the first epoch, up to `most`."""
+        parts = list(itertools.islice(self.batches.shown(1), -(-most // self._recipe.batch.size)))
+        ids = np.concatenate([part.ids for part in parts])[:most]
+        repeats = [part.repeats for part in parts if part.repeats is not None]
+        return Shown(ids, self._seed, epoch=1, repeats=np.concatenate(repeats)[:most] if repeats else None)
 
     def _rates(self) -> Rates:
         drawn = [self.batches.mixing(shown, step) for step, shown in enumerate(self.batches.shown(1))]
-        ids = self.batches.ids[:ERASE_IMAGES]
-        boxes = self.batches.boxes(self._shown(ids))
+        fewer = max(POLICY_IMAGES * 256**2 // self._size**2, 32)  # large images take their time
+        measured, compared = self._first(ERASE_IMAGES), self._first(min(POLICY_IMAGES, fewer))
         return Rates(
             mixup=float(np.mean([mixing.mixup_share for mixing in drawn])),
             cutmix=float(np.mean([mixing.cutmix_share for mixing in drawn])),
-            erased=float(boxes.shares(len(ids), self._size).mean()),
-            changed=self._changed(),
+            erased=float(self.batches.boxes(measured).shares(len(measured), self._size).mean()),
+            changed=self._changed(compared),
+            batches=len(drawn),
+            measured=len(measured),
+            compared=len(compared),
         )
 
-    def _changed(self) -> float:
-        """Share of images whose pixels differ with and without the policy."""
-        ids = self.batches.ids[:: max(len(self.batches.ids) // POLICY_IMAGES, 1)][:POLICY_IMAGES]
-        parts = [self._shown(part) for part in np.array_split(ids, -(-len(ids) // 32))]
+    def _changed(self, shown: Shown) -> float:
+        """Share of the images whose pixels differ with and without policy and colour jitter."""
+        parts = [shown.take(part) for part in np.split(np.arange(len(shown)), range(_TOGETHER, len(shown), _TOGETHER))]
         before = (images.clone() for images in self.batches.cropped(parts))
         differ = [(a != b).flatten(1).any(1) for a, b in zip(before, self.batches.colored(parts), strict=True)]
         return float(torch.cat(differ).double().mean())

@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tinyablate.train.transfer import send
+
 Ids = npt.NDArray[np.int64]
 
 _GAMMA = 0x9E3779B97F4A7C15
@@ -114,7 +116,7 @@ class Shown:
 
     def noise(self, stream: str, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
         """Standard normal noise for each image: float32 [n, *shape] on `device`."""
-        ids = torch.from_numpy(self.ids).to(device, non_blocking=True)
+        ids = send(self.ids, device)
         return pixel_noise(stream_key(self.seed, stream, self.epoch), ids, shape, self.repeats)
 
     def fill_noise(self, stream: str, values: torch.Tensor, runs: Runs) -> None:
@@ -210,7 +212,7 @@ def stretched(values: Ids, lengths: Ids, device: torch.device) -> torch.Tensor:
     """Each of `values` int64 [r] as often in a row as `lengths` [r] says: int64 [sum of lengths] on `device`."""
     if device.type == "cpu":
         return torch.from_numpy(np.repeat(values, lengths))
-    each, times = torch.from_numpy(np.stack([values, lengths])).to(device, non_blocking=True)
+    each, times = send(np.stack([values, lengths]), device)
     return torch.repeat_interleave(each, times, output_size=int(lengths.sum()))  # given, so that the host need not wait
 
 
@@ -268,8 +270,7 @@ def _torch_mix(state: torch.Tensor) -> torch.Tensor:
 
 def _torch_states(key: int, image_ids: torch.Tensor, repeats: Ids | None = None) -> torch.Tensor:
     """`image_hash` in torch: the int64 state at which each image's noise begins."""
-    known = torch.from_numpy(_subkeys(key, 0, 0 if repeats is None else repeats).view(np.int64))
-    subkeys = known.to(image_ids.device, non_blocking=True)
+    subkeys = send(_subkeys(key, 0, 0 if repeats is None else repeats).view(np.int64), image_ids.device)
     return _torch_mix(_torch_mix(image_ids * _signed(_GAMMA)).bitwise_xor_(subkeys))
 
 

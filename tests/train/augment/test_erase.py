@@ -1,6 +1,7 @@
 """Random Erasing against timm's, in distribution, and what its keys promise."""
 
 import random
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -250,7 +251,19 @@ def test_shares_are_the_erased_pixels() -> None:
     augment = Augment(erase_prob=0.6, erase_count=3)
     found = boxes(augment, 20, size=16)
     images = erased(torch.full((20, 3, 16, 16), torch.inf), "const", np.arange(20), augment)
+    assert {0, 1, 2, 3} == set(np.bincount(found.index, minlength=20))
     assert found.shares(20, 16).tolist() == pytest.approx((images[:, 0] == 0).float().mean(dim=(1, 2)).tolist())
+
+
+def test_shares_need_one_canvas() -> None:
+    """A thousand images of 384 pixels cost less memory than eight of them hold pixels, and none at all is no error."""
+    found = boxes(Augment(erase_prob=1.0, erase_count=3), 1000, size=384)
+    tracemalloc.start()
+    found.shares(1000, 384)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 384**2
+    assert boxes(Augment(erase_prob=0.0), 3).shares(3, SIZE).tolist() == [0, 0, 0]
 
 
 @pytest.mark.gpu

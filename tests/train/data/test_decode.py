@@ -45,6 +45,7 @@ GRAY_MODES: dict[str, Callable[[], bytes]] = {
     "PNG palette with transparency": lambda: encoded(
         Image.fromarray(RAMP).convert("P"), "PNG", transparency=bytes(range(256))
     ),
+    "TIFF 16 bit": lambda: encoded(Image.fromarray(RAMP.astype(np.uint16) * 257), "TIFF"),
     "PGM 16 bit": lambda: encoded(Image.fromarray(RAMP.astype(np.int32) * 257), "PPM"),
 }
 
@@ -64,6 +65,21 @@ def test_gray_modes_become_rgb(mode: str) -> None:
     assert result.shape == (64, 64, 3)
     assert np.ptp(result, axis=2).max() == 0
     assert np.abs(result[..., 0].astype(int) - RAMP).max() <= 4
+
+
+WIDE = {
+    "integers": lambda: encoded(Image.fromarray(RAMP.astype(np.int32) * 65_793), "TIFF"),
+    "floats": lambda: encoded(Image.fromarray(RAMP.astype(np.float32)), "TIFF"),
+    "PFM": lambda: b"Pf 4 4 -1.0\n" + bytes(64),
+}
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_values_of_32_bits_are_refused(kind: str) -> None:
+    """What their black and white are nobody knows: neither clipping nor scaling is right."""
+    for read in (pixels, height_and_width):
+        with pytest.raises(ValueError, match=r"^holds 32-bit values; save it with 8 bits a channel$"):
+            read(WIDE[kind]())
 
 
 def test_a_jpeg_cut_anywhere_is_refused() -> None:

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from tinyablate import datasets
 from tinyablate.datasets import IMAGENET_1K, DataSet, lookup
 from tinyablate.errors import DataError
 from tinyablate.prepare import prepare, prepare_set, require, require_whole, status, verify
@@ -41,6 +40,8 @@ def test_images_and_labels_are_those_of_imagefolder(root: Path) -> None:
     shutil.copy(root / "train/dog/dog_1.JPEG", root / "train/dog/Ünï code.jpeg")
     (root / "train/dog/dog_boxes.txt").write_text("0 0 1 1")
     (root / "train/README.md").write_text("")
+    (root / "train/dog/images/b.gif").write_bytes(b"GIF")
+    (root / "train/dog/.DS_Store").write_bytes(b"")
     (root / "train/.cache").mkdir()
     listing = scan(root, OPEN)
     for samples, split in ((listing.train, "train"), (listing.val, "val")):
@@ -52,6 +53,7 @@ def test_images_and_labels_are_those_of_imagefolder(root: Path) -> None:
     theirs = ImageFolder(str(root / "train"))
     assert [(str(root / path), label) for path, label in listing.train] == theirs.samples
     assert len(listing.train) == 26
+    assert listing.ignored == ("train/README.md", "train/dog/dog_boxes.txt", "train/dog/images/b.gif")
 
 
 @pytest.mark.parametrize("name", ["valid", "validation"])
@@ -98,15 +100,11 @@ def test_the_fingerprint_is_that_of_bytes_names_and_labels(photos: Path, photos_
 def test_a_registered_set_is_known_by_its_manifest(
     photos: Path, photos_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """lookup, fingerprints and status know it, in its data home alone; names near it are suggested."""
+    """lookup and status know it, in its data home alone; names near it are suggested."""
     monkeypatch.setenv("TINYABLATE_DATA", str(photos_home))
     data = lookup("pets")
     assert (data.classes, data.train, data.val, data.size, data.layout) == (3, 24, 6, 0, "folders")
     assert not data.generated
-    assert datasets.fingerprints() == {
-        **{name: known.fingerprint for name, known in datasets.KNOWN.items()},
-        "pets": data.fingerprint,
-    }
     entry = status(photos_home)[-1]
     assert (entry.name, entry.title, entry.prepared) == ("pets", f"images in {photos}", True)
     with pytest.raises(DataError, match="valid: 'shapes', 'tiny-imagenet', 'imagenet-1k', 'pets'; did you mean 'pets'"):
@@ -140,6 +138,11 @@ BAD: dict[str, tuple[Action, str]] = {
         rewrite("train/owl/owl_4.png", lambda content: content[: len(content) // 2]),
         "train/owl/owl_4.png: ",
     ),
+    "32-bit values": (
+        lambda root: Image.new("I", (8, 8), 70_000).save(root / "train/owl/deep.tiff"),
+        "train/owl/deep.tiff: holds 32-bit values; save it with 8 bits a channel",
+    ),
+    "pipe": (lambda root: os.mkfifo(root / "train/owl/owl_8.jpg"), "train/owl/owl_8.jpg: is no regular file"),
     "dangling link": (
         lambda root: (root / "train/owl/owl_9.jpg").symlink_to("nowhere"),
         "train/owl/owl_9.jpg: No such file or directory",
@@ -154,6 +157,10 @@ BAD_LAYOUT: dict[str, tuple[Action, str]] = {
     "class in val only": (
         lambda root: shutil.copytree(root / "val/cat", root / "val/ant"),
         "train/ant: missing, but there is val/ant",
+    ),
+    "links in a circle": (
+        lambda root: [(root / f"train/dog/{name}").symlink_to(".") for name in ("again", "more")],
+        "train/dog/again: is a link to a folder that it lies in",
     ),
     "images outside classes": (
         lambda root: shutil.copy(root / "val/cat/cat_0.jpg", root / "val/ILSVRC2012_val_1.JPEG"),
@@ -171,7 +178,7 @@ def test_every_problem_is_named_and_nothing_is_left(
         act(root)
     with pytest.raises(LayoutError) as caught:
         prepare("pets", home, root)
-    assert len(caught.value.problems) == len(cases)
+    assert len(caught.value.problems) == len(cases) + ("links in a circle" in cases)  # there are two
     for _, line in cases.values():
         assert any(problem.startswith(line) for problem in caught.value.problems), caught.value
     assert listed(home) == set()
@@ -207,7 +214,9 @@ def test_a_full_disk_leaves_nothing(photos: Path, home: Path) -> None:
     assert listed(home) == set()
 
 
-@pytest.mark.parametrize("name", ["My-Pets", "pets_2", "-pets", "pets-", "a--b", "../pets", "", "downloads", "péts"])
+@pytest.mark.parametrize(
+    "name", ["My-Pets", "pets_2", "-pets", "pets-", "a--b", "../pets", "", "downloads", "péts", "p" * 101]
+)
 def test_impossible_names_are_refused(name: str, photos: Path, home: Path) -> None:
     """A name is lower-case letters, digits and single dashes, and no folder of the data home's own."""
     with pytest.raises(DataError, match="no name for a data set; valid: lower-case letters"):
@@ -217,8 +226,11 @@ def test_impossible_names_are_refused(name: str, photos: Path, home: Path) -> No
 
 def test_a_new_name_needs_a_folder(home: Path) -> None:
     """Without --from an unknown name is a mistyped one; ImageNet-1k cannot be downloaded either."""
-    with pytest.raises(DataError, match=r"data set 'shape': not known; .*did you mean 'shapes'"):
-        prepare("shape", home)
+    for name, shown in (("shape", "shape"), ("My_Shape", "NAME")):
+        with pytest.raises(DataError, match=f"data set '{name}': not known; .*did you mean 'shapes'") as caught:
+            prepare(name, home)
+        hint = f"\n  to register images of your own: tinyablate data prepare {shown} --from FOLDER"
+        assert str(caught.value).endswith(hint)
     with pytest.raises(
         DataError, match=r"'imagenet-1k' is not prepared .* run: tinyablate data prepare imagenet-1k --from"
     ):
@@ -276,12 +288,56 @@ def test_registering_again_does_nothing_unless_something_changed(root: Path, hom
     second = lookup("pets", home)
     assert (first.train, second.train) == (24, 25)
     assert first.fingerprint != second.fingerprint
+    (root / "train/cat/cat_8.jpg").unlink()
+    (root / "train/cat/cat_8.jpg").symlink_to("nowhere")
+    with pytest.raises(LayoutError, match=r"train/cat/cat_8\.jpg: No such file"):
+        prepare("pets", home, root)
+    (root / "train/cat/cat_8.jpg").unlink()
+    shutil.copy(root / "train/cat/cat_0.jpg", root / "train/cat/cat_8.jpg")
+    prepare("pets", home, root)
     os.utime(root / "train/cat/cat_0.jpg")
     seen: list[str] = []
     prepare("pets", home, root, lambda stage, done, total: seen.append(stage))
     assert set(seen) == {"check"}
     assert lookup("pets", home).fingerprint == second.fingerprint
     assert listed(home) == {"pets"}
+
+
+def test_what_was_taken_and_ignored_is_said(root: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts and the first files without an image's name, on stderr, each time; nothing without --from."""
+    prepare("pets", home, root)
+    assert capsys.readouterr().err == "pets: 3 classes, 24 train, 6 val images\n"
+    (root / "val/owl/x.gif").write_bytes(b"GIF")
+    prepare("pets", home, root)
+    taken = "pets: 3 classes, 24 train, 6 val images; ignored "
+    assert capsys.readouterr().err == f"{taken}1 file that is no image by name: val/owl/x.gif\n"
+    for k in range(6):
+        (root / f"train/cat/{k}.txt").write_text("")
+    prepare("pets", home, root)
+    shown = ", ".join(f"train/cat/{k}.txt" for k in range(5))
+    assert capsys.readouterr().err == f"{taken}7 files that are no images by name: {shown}, … and 2 more\n"
+    prepare("pets", home)
+    assert capsys.readouterr().err == ""
+
+
+def test_another_set_under_the_name_is_said(root: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Earlier results are under the old fingerprint; a changed time of change, or another place, is no other set."""
+    prepare("pets", home, root)
+    (root / "train/cat/cat_0.jpg").touch()
+    prepare("pets", home, root)
+    assert "differs" not in capsys.readouterr().err
+    for change, numbers in (
+        (lambda: (root / "train/cat/cat_0.jpg").unlink(), "24 -> 23 training images"),
+        (lambda: (root / "val/cat/cat_0.jpg").unlink(), "6 -> 5 validation images"),
+        (lambda: (root / "val/cat/cat_1.JPEG").rename(root / "val/cat/a.jpg"),
+         "as many images, but other names or content"),
+    ):  # fmt: skip
+        change()
+        prepare("pets", home, root)
+        assert capsys.readouterr().err.splitlines()[1:] == [
+            f"pets: differs from what was registered before ({numbers}): "
+            "earlier results keep the old fingerprint and will not be found under this name"
+        ]
 
 
 def test_a_moved_folder_is_told_with_the_command(root: Path, home: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Streamed images: PIL's pixels in order, from processes that persist, end with this one and never leave it waiting."""
 
 import fcntl
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,6 +241,25 @@ def test_a_file_that_has_gone_or_changed_is_named(
         next(shown)
     assert str(caught.value) == f"{root}/train/dog/dog_1.JPEG: {message}; see: tinyablate data verify pets"
     assert len(list(source.show([crops(source, np.arange(16, 24))]))) == 1
+
+
+def test_32_bit_values_are_refused(damaged: tuple[Images, Path], home: Path) -> None:
+    """Also where they were registered, as a version before this rule did: they are not shown as what they are not."""
+    path, index = damaged[1] / "train/dog/dog_1.JPEG", home / "pets" / "index.npz"  # image 9
+    Image.new("I", (30, 30), 70_000).save(path, "TIFF")
+    with np.load(index) as arrays:
+        changed = dict(arrays)
+    changed["train_sha256"][9] = np.frombuffer(hashlib.sha256(path.read_bytes()).digest(), np.uint8)
+    index.unlink()
+    np.savez(index, **changed)
+    source = images.load(shutil.copytree(home / "pets", home / "again"), CPU).train
+    with pytest.raises(DataError) as caught:
+        list(source.show([crops(source, np.arange(8, 16))]))
+    unchanged = (
+        "cannot be decoded, though it is as it was registered: holds 32-bit values; save it with 8 bits a channel"
+    )
+    command = f"replace or remove it, then run: tinyablate data prepare pets --from {damaged[1]}"
+    assert str(caught.value) == f"{path}: {unchanged}; {command}"
 
 
 def test_a_killed_process_is_an_error_and_is_replaced(data: Images) -> None:

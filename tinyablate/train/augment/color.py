@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tinyablate.train.transfer import send
+
 Column = NDArray[np.float64] | float
 
 LEVELS = 256
@@ -41,10 +43,8 @@ class Chosen:
 
     @classmethod
     def of(cls, images: Tensor, index: NDArray[np.int64], numbers: NDArray[np.float64]) -> "Chosen":
-        """Sends what the device needs in one piece, from pinned memory: nobody waits for it."""
-        sent = torch.from_numpy(np.column_stack([index, numbers]))
-        if images.is_cuda:
-            sent = sent.pin_memory().to(images.device, non_blocking=True)
+        """Sends what the device needs in one piece."""
+        sent = send(np.column_stack([index, numbers]), images.device)
         return cls(images, index, numbers, sent[:, 0].to(torch.int64), sent[:, 1:])
 
     def __len__(self) -> int:
@@ -288,7 +288,7 @@ def sharpen(images: Tensor, factor: Tensor) -> Tensor:
 
 def blur(images: Tensor, box: NDArray[np.int32]) -> Tensor:
     """Three box filters along each axis of `images` [k, H, W, 3], as PIL's GaussianBlur; `box` from `box_weights`."""
-    weights = torch.from_numpy(box).to(images.device, non_blocking=True)
+    weights = send(box, images.device)
     k, height, width, _ = images.shape
     of_rows = weights.unsqueeze(1).expand(-1, height, -1).reshape(k * height, -1)
     rows = _box_filtered(images.view(k * height, width, 3), of_rows)

@@ -52,12 +52,16 @@ class Boxes:
 
     def shares(self, images: int, size: int) -> npt.NDArray[np.float64]:
         """The erased share of each of `images` images of `size` x `size` pixels: float64 [images]."""
-        inside = np.zeros((images, size, size), bool)
-        for index, top, bottom, left, right in zip(
-            self.index, self.top, self.bottom, self.left, self.right, strict=True
-        ):
-            inside[index, top:bottom, left:right] = True
-        return np.asarray(inside.mean(axis=(1, 2)))
+        areas = (self.bottom - self.top) * (self.right - self.left)
+        counts = np.bincount(self.index, minlength=images)
+        covered = np.bincount(self.index, areas, minlength=images)
+        order, stops = np.argsort(self.index, kind="stable"), np.cumsum(counts)
+        for image in np.flatnonzero(counts > 1):  # rectangles may overlap
+            inside = np.zeros((size, size), bool)
+            for k in order[stops[image] - counts[image] : stops[image]]:
+                inside[self.top[k] : self.bottom[k], self.left[k] : self.right[k]] = True
+            covered[image] = np.count_nonzero(inside)
+        return np.asarray(covered / (size * size))
 
 
 def draw_boxes(augment: Augment, size: int, shown: Shown) -> Boxes:

@@ -19,6 +19,7 @@ from tinyablate.errors import DataError, RecipeError
 from tinyablate.recipe import Augment, Evaluate
 from tinyablate.train.augment.views import Numbers, Padding, Pixels, Side, Views, gather
 from tinyablate.train.randomness import Shown
+from tinyablate.train.transfer import send
 
 _ROW, _COLUMN, _SHAPE = 0, 1, 2
 """Numbers of the draws of stream "crop"; the tries' areas and ratios follow from _SHAPE in pairs."""
@@ -297,7 +298,7 @@ def _render_batch(images: Tensor, views: Views) -> Tensor:
     vertical = _codes(views.height, views.scaled_height, views.row, np.zeros(count, bool), views.bilinear)
     horizontal = _codes(views.width, views.scaled_width, views.column, views.flip, views.bilinear)
     sides = table.find(np.stack([vertical, horizontal]))
-    tall, wide, top, left = _send(np.stack([*sides, views.top, views.left]), images.device)
+    tall, wide, top, left = send(np.stack([*sides, views.top, views.left]), images.device)
     unscaled = bool((views.height == views.scaled_height).all() and (views.width == views.scaled_width).all())
     shown = torch.empty((count, views.size, views.size, 3), dtype=torch.uint8, device=images.device)
     step = max(_GPU_VALUES // (3 * max(views.size, height) * max(views.size, width)), 1)
@@ -309,11 +310,6 @@ def _render_batch(images: Tensor, views: Views) -> Tensor:
         else:
             shown[part] = _scale_batch(images[part], _matrices(*rows, height), _matrices(*columns, width))
     return shown
-
-
-def _send(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """The array on the device. CUDA copies pageable memory aside before it returns, so nothing waits for the GPU."""
-    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 class _Table:
@@ -338,8 +334,8 @@ class _Table:
         weights = np.zeros((len(taps), self._shared[0], max(one.weights.shape[1] for one in taps)), np.float64)
         for row, one in zip(weights, taps, strict=True):
             row[:, : one.weights.shape[1]] = one.weights
-        self._first = _send(np.stack([one.first for one in taps]), self._device)
-        self._weights = _send(weights, self._device)
+        self._first = send(np.stack([one.first for one in taps]), self._device)
+        self._weights = send(weights, self._device)
 
     def taps(self, rows: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """First pixels int64 [n, S], `offset` [n] added, and weights float64 [n, S, T] of these rows [n]."""

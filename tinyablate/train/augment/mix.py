@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tinyablate.recipe import Mix
 from tinyablate.train.randomness import batch_random
+from tinyablate.train.transfer import send
 
 Box = tuple[int, int, int, int]
 """top, bottom, left, right in pixels; bottom and right are excluded."""
@@ -101,7 +102,7 @@ class _Streams:
 def _draw_one(mix: Mix, size: int, streams: _Streams) -> Mixing:
     if mix.prob < 1 and streams["mix-apply"].random_sample() >= mix.prob:
         return UNMIXED
-    cutmix = streams["mix-switch"].random_sample() < mix.switch_prob if _switches(mix) else mix.cutmix_alpha > 0
+    cutmix = streams["mix-switch"].random_sample() < mix.switch_prob if mix.switches else mix.cutmix_alpha > 0
     alpha = mix.cutmix_alpha if cutmix else mix.mixup_alpha
     if alpha == 0:
         return UNMIXED
@@ -112,17 +113,12 @@ def _draw_one(mix: Mix, size: int, streams: _Streams) -> Mixing:
     return Mixing(1.0 - (bottom - top) * (right - left) / (size * size), box)
 
 
-def _switches(mix: Mix) -> bool:
-    """Whether a draw decides between the two: not where one is off and the other takes its batches."""
-    return mix.keep_rate or (mix.mixup_alpha > 0 and mix.cutmix_alpha > 0)
-
-
 def _draw_each(mix: Mix, size: int, count: int, streams: _Streams) -> MixingEach:
     """A draw for each image, or for each pair of partners. Number j of a stream does not depend on how many follow."""
     n = count if mix.mode == "elem" else (count + 1) // 2
     mixed = streams["mix-apply-each"].random_sample(n) < mix.prob
     cutmix = np.full(n, mix.cutmix_alpha > 0)
-    if _switches(mix):
+    if mix.switches:
         cutmix = streams["mix-switch-each"].random_sample(n) < mix.switch_prob
     lams, boxes = np.ones(n, np.float32), np.zeros((n, 4), np.int64)
     if mix.mixup_alpha > 0:
@@ -195,7 +191,7 @@ def _blend(first: Tensor, last: Tensor, keep_first: float | Tensor, keep_last: f
 def _mix_each(images: Tensor, mixing: MixingEach) -> None:
     """Each image with its own lambda and box."""
     pixels = images.permute(0, 2, 3, 1)
-    keep = torch.from_numpy(np.where(mixing.cut, np.float32(1), mixing.lams)).to(images.device, non_blocking=True)
+    keep = send(np.where(mixing.cut, np.float32(1), mixing.lams), images.device)
     mix_tile = _mix_by_patches if images.device.type == "cpu" else _mix_by_masks
     for first, last in _halves(images):
         mix_tile(pixels, first, last, keep[:, None, None, None], mixing)
@@ -217,7 +213,7 @@ def _mix_by_patches(pixels: Tensor, first: slice, last: slice, keep: Tensor, mix
 
 def _mix_by_masks(pixels: Tensor, first: slice, last: slice, keep: Tensor, mixing: MixingEach) -> None:
     """The same, all images at once: for a GPU."""
-    bounds = torch.from_numpy(mixing.boxes.T.copy()).to(pixels.device, non_blocking=True)[..., None, None]
+    bounds = send(mixing.boxes.T.copy(), pixels.device)[..., None, None]
     top, bottom, left, right = bounds
     row = torch.arange(pixels.shape[1], device=pixels.device)[:, None]
     column = torch.arange(pixels.shape[2], device=pixels.device)
@@ -232,7 +228,7 @@ def soft_targets(labels: Tensor, classes: int, smoothing: float, mixing: Mixing 
     own = torch.full((len(labels), classes), off, device=labels.device)
     own.scatter_(1, labels[:, None], 1.0 - smoothing + off)
     if isinstance(mixing, MixingEach):
-        lams = torch.from_numpy(mixing.lams).to(labels.device, non_blocking=True)[:, None]
+        lams = send(mixing.lams, labels.device)[:, None]
         return own * lams + own.flip(0) * (1.0 - lams)
     if mixing.lam == 1.0:
         return own

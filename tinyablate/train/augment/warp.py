@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinyablate.train.augment.color import copy_planes
+from tinyablate.train.transfer import send
 
 Numbers = NDArray[np.float64]
 
@@ -122,7 +123,7 @@ def warp(images: Tensor, maps: Tensor, way: Way, taps: int, fill: tuple[int, int
     `maps` [k, 8] are those of `pixel_maps` on the images' device, `way` is that of all, `taps` the most of any.
     """
     if way is Way.SLIDE_X:
-        colour = torch.tensor(fill, dtype=torch.uint8).repeat(images.shape[2]).to(images.device, non_blocking=True)
+        colour = send(torch.tensor(fill, dtype=torch.uint8).repeat(images.shape[2]), images.device)
         flat = images.view(*images.shape[:2], -1)
         _, slope, offset, _, _, step, interpolate, cubic = maps.unbind(1)
         return _slide(flat, 3, (slope, offset, step, interpolate, cubic), taps, colour).view_as(images)
@@ -139,7 +140,7 @@ def _slide_columns(images: Tensor, maps: Tensor, taps: int, fill: tuple[int, int
     colour = torch.tensor(fill, dtype=torch.uint8).repeat_interleave(k).view(-1, 1, 1)
     _, _, step, slope, _, offset, interpolate, cubic = maps.repeat(3, 1).unbind(1)
     moves = (slope, offset, step, interpolate, cubic)
-    moved = _slide(planes, 1, moves, taps, colour.to(images.device, non_blocking=True))
+    moved = _slide(planes, 1, moves, taps, send(colour, images.device))
     copy_planes(moved.view(3, k, width, height), turned)
     return images
 
@@ -273,7 +274,7 @@ def _outside(place: Tensor, fraction: Tensor) -> Tensor:
     height, width = place.shape[2:]
     last = torch.tensor([width - 1, height - 1], dtype=torch.int32).view(2, 1, 1, 1)
     nearest = fraction.to(torch.int32).add_(place)
-    signs = (last.to(place.device, non_blocking=True) - nearest).bitwise_or_(nearest)
+    signs = (send(last, place.device) - nearest).bitwise_or_(nearest)
     return signs[0].bitwise_or_(signs[1]).bitwise_right_shift_(31)
 
 

@@ -17,6 +17,8 @@ from tinyablate.train.data.source import Source
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 """Those of torchvision's ImageFolder. PIL knows more, but for some of them it starts other programs."""
+NARROW = ("PNG", "PPM")
+"""Formats with 16 bits a channel at most: where PIL reads one of them in mode I, the upper 16 of its 32 bits are 0."""
 START_OF_IMAGE = b"\xff\xd8"
 END_OF_IMAGE = b"\xff\xd9"
 START_OF_SCAN = b"\xff\xda"
@@ -51,8 +53,8 @@ class Decoded:
 def pixels(content: bytes, size: int = 0) -> NDArray[np.uint8]:
     """The image in a file's `content` as RGB [H, W, 3], whatever its mode.
 
-    16-bit gray keeps its upper 8 bits, transparency is dropped. Raises ValueError, also where height or width is not
-    `size` (0: any), or whatever PIL raises for damage.
+    16-bit gray keeps its upper 8 bits, transparency is dropped. Raises ValueError, also for 32-bit values, whose range
+    nobody knows, and where height or width is not `size` (0: any), or whatever PIL raises for damage.
     """
     with _opened(content) as image:
         if size and image.size != (size, size):
@@ -80,7 +82,10 @@ def height_and_width(content: bytes) -> tuple[int, int]:
 def _opened(content: bytes) -> Image.Image:
     if not content:
         raise ValueError("is empty")
-    return Image.open(io.BytesIO(content), formats=FORMATS)
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if image.mode == "F" or (image.mode == "I" and image.format not in NARROW):
+        raise ValueError("holds 32-bit values; save it with 8 bits a channel")
+    return image
 
 
 def _check_end(content: bytes) -> None:
@@ -94,8 +99,8 @@ def _check_end(content: bytes) -> None:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):  # PIL would clip 16 bits at 255 instead of scaling them
-        image = Image.fromarray((np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8))
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits, which PIL would clip at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")

@@ -312,7 +312,10 @@ def _same(files: Files, samples: Sequence[scan_folders.Sample], source: Folder) 
     if files.names() != names or files.labels.tolist() != [label for _, label in samples]:
         return False
     states = zip(files.bytes.tolist(), files.changed.tolist(), strict=True)
-    return all(source.state(name) == state for name, state in zip(names, states, strict=True))
+    try:
+        return all(source.state(name) == state for name, state in zip(names, states, strict=True))
+    except (OSError, ValueError):  # gone since it was listed, or a link to nothing: preparing anew will name it
+        return False
 
 
 def verify(folder: Path, progress: Progress | None = None) -> list[str]:

@@ -13,6 +13,7 @@ from tinyablate.train.augment import geometry
 from tinyablate.train.augment.views import Views
 from tinyablate.train.data.images import Ids, Images, Sides
 from tinyablate.train.data.packed import Packed, open_packed
+from tinyablate.train.transfer import send
 
 Where = Literal["file", "device", "host"]
 
@@ -49,7 +50,7 @@ class PackedImages:
     def take(self, ids: Ids) -> Tensor:
         """As ImageSource."""
         if self._held is not None:
-            return self._held[to_device(torch.from_numpy(ids), self.device)]
+            return self._held[send(ids, self.device)]
         if self.where == "file":
             return torch.from_numpy(np.asarray(self._mapped[ids]))
         pinned = torch.empty((len(ids), *self._mapped.shape[1:]), dtype=torch.uint8, pin_memory=True)
@@ -82,11 +83,6 @@ def choose(packed: Packed, device: torch.device) -> Where:
         return "device"
     free, _ = torch.cuda.mem_get_info(device)
     return "device" if packed.train.nbytes + packed.val.nbytes <= free * SHARE else "host"
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that the host does not wait for."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _copied(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:

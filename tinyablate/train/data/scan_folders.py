@@ -33,6 +33,8 @@ class Listing:
     train: tuple[Sample, ...]
     """By class, then by path."""
     val: tuple[Sample, ...]
+    ignored: tuple[str, ...]
+    """Paths of the files in train and val that have no image's name; hidden ones (.DS_Store) are not worth a word."""
 
 
 def scan(root: Path, data: DataSet) -> Listing:
@@ -42,16 +44,17 @@ def scan(root: Path, data: DataSet) -> Listing:
     """
     val = _val_folder(root, data)
     problems: list[str] = []
-    classes = {split: _class_folders(root, split, problems) for split in ("train", val)}
+    ignored: list[str] = []
+    classes = {split: _class_folders(root, split, problems, ignored) for split in ("train", val)}
     for split, other in (("train", val), (val, "train")):
         missing = sorted(classes[other] - classes[split])
         problems += (f"{split}/{name}: missing, but there is {other}/{name}" for name in missing)
     names = tuple(sorted(classes["train"] & classes[val]))
-    train, held_out = (tuple(_samples(root, split, names, problems)) for split in ("train", val))
+    train, held_out = (tuple(_samples(root, split, names, problems, ignored)) for split in ("train", val))
     problems += _wrong_counts(data, len(names), {"train": len(train), val: len(held_out)}, bool(problems))
     if problems:
         raise LayoutError(str(root), problems)
-    return Listing(names, train, held_out)
+    return Listing(names, train, held_out, tuple(ignored))
 
 
 def _val_folder(root: Path, data: DataSet) -> str:
@@ -71,14 +74,18 @@ def _val_folder(root: Path, data: DataSet) -> str:
     )
 
 
-def _class_folders(root: Path, split: str, problems: list[str]) -> set[str]:
+def _class_folders(root: Path, split: str, problems: list[str], ignored: list[str]) -> set[str]:
     """Names of the classes in a split. Images beside the classes have none, which is a problem."""
     classes, stray = set(), 0
     try:
         with os.scandir(root / split) as entries:
             for entry in entries:
-                if entry.is_dir() and not entry.name.startswith("."):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
                     classes.add(entry.name)
+                elif not _is_image(entry.name):
+                    ignored.append(f"{split}/{entry.name}")
                 stray += _is_image(entry.name)
     except OSError as error:
         problems.append(f"{split}: cannot be read: {error.strerror}")
@@ -89,25 +96,40 @@ def _class_folders(root: Path, split: str, problems: list[str]) -> set[str]:
     return classes
 
 
-def _samples(root: Path, split: str, classes: Collection[str], problems: list[str]) -> Iterator[Sample]:
+def _samples(
+    root: Path, split: str, classes: Collection[str], problems: list[str], ignored: list[str]
+) -> Iterator[Sample]:
     """The images of a split, by class and path."""
     for label, name in enumerate(classes):
-        paths = sorted(_images_below(root, f"{split}/{name}", problems), key=_folder_and_name)
+        outer = frozenset((found.st_dev, found.st_ino) for found in map(os.stat, (root, root / split)))
+        files = sorted(_files_below(root, f"{split}/{name}", problems, outer), key=_folder_and_name)
+        paths = [path for path in files if _is_image(path)]
+        if len(paths) < len(files):
+            ignored += (path for path in files if not _is_image(path))
         if not paths:
             problems.append(f"{split}/{name}: holds no image (valid: names that end in {', '.join(IMAGE_NAMES)})")
         yield from ((path, label) for path in paths)
 
 
-def _images_below(root: Path, folder: str, problems: list[str]) -> Iterator[str]:
-    """Paths of the images in a folder and in those inside it."""
+def _files_below(
+    root: Path, folder: str, problems: list[str], above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[str]:
+    """Paths of the files in a folder and in those inside it, without hidden ones; a link to a folder above is named."""
     try:
+        found = os.stat(root / folder)
+        here = (found.st_dev, found.st_ino)
+        if here in above:
+            problems.append(f"{folder}: is a link to a folder that it lies in")
+            return
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}"
-                if _is_image(entry.name):
+                if entry.name.startswith("."):
+                    continue
+                if not _is_image(path) and entry.is_dir():
+                    yield from _files_below(root, path, problems, above | {here})
+                else:
                     yield path
-                elif entry.is_dir() and not entry.name.startswith("."):  # links in a circle end as an OSError
-                    yield from _images_below(root, path, problems)
     except OSError as error:
         problems.append(f"{folder}: cannot be read: {error.strerror}")
 
@@ -117,8 +139,9 @@ def _folder_and_name(path: str) -> tuple[str, str]:
     return folder, name
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_NAMES) and not name.startswith(".")
+def _is_image(path: str) -> bool:
+    """By the name alone, which is not a hidden file's."""
+    return path.lower().endswith(IMAGE_NAMES)
 
 
 def _wrong_counts(data: DataSet, classes: int, images: dict[str, int], known: bool) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -44,8 +45,10 @@ class Folder:
             return file.read()
 
     def state(self, path: str) -> tuple[int, int]:
-        """Size in bytes of a file, and time of its last change in ns. Raises OSError."""
+        """Size in bytes of a file, and time of its last change in ns. Raises OSError; ValueError if it is none."""
         found = os.stat(f"{self.root}/{path}")
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for its writer
+            raise ValueError("is no regular file")
         return found.st_size, found.st_mtime_ns
 
 

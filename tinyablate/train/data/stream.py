@@ -23,7 +23,7 @@ import tinyablate
 from tinyablate.errors import DataError, UsageError, WorkError
 from tinyablate.train.augment.views import Views
 from tinyablate.train.data import folders
-from tinyablate.train.data.decoder import ANSWER, HEADER, PIECE, Order
+from tinyablate.train.data.decoder import ANSWER, HEADER, PIECE, UNCHANGED, Order
 from tinyablate.train.data.images import Ids, Images, Sides
 from tinyablate.train.data.pool import cores
 from tinyablate.train.data.shared import Arena
@@ -148,6 +148,8 @@ class Decoders:
                 os.write(self._work, piece)
                 return
             except BlockingIOError:
+                self._receive(None)
+            except BrokenPipeError:  # the last process died just now; its end says so
                 self._receive(None)
 
     def result(self, ticket: _Ticket) -> npt.NDArray[np.uint8]:
@@ -275,7 +277,13 @@ class StreamedImages:
         """The oldest batch, copied out of the shared memory."""
         shared = torch.from_numpy(pool.result(waiting[0]))
         if problem := waiting[0].problem:
-            raise DataError(f"{problem}; see: tinyablate data verify {self._name}")
+            command = (
+                f"data prepare {self._name} --from {self._root}"
+                if UNCHANGED in problem
+                else f"data verify {self._name}"
+            )
+            todo = "replace or remove it, then run" if UNCHANGED in problem else "see"
+            raise DataError(f"{problem}; {todo}: tinyablate {command}")
         copy = torch.empty(shared.shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda").copy_(shared)
         pool.discard(waiting.popleft())
         return copy.to(self.device, non_blocking=True)

@@ -33,14 +33,12 @@ batch.size = 100
 [[rows]]
 label = "Default"
 [[rows]]
-label = "SGD"
+label = "SGD, crop, policy, jitter"
 set.optimizer.name = "sgd"
+set.augment = { crop = "rrc", policy = "rand-m9-mstd0.5-inc1", color_jitter = 0.3 }
 [[rows]]
 label = "EMA"
 set.ema.decay = 0.98
-[[rows]]
-label = "Crop, policy, jitter"
-set.augment = { crop = "rrc", policy = "rand-m9-mstd0.5-inc1", color_jitter = 0.3 }
 """
 
 NUMBERS = (
@@ -69,7 +67,7 @@ def unbroken(new_cli: Callable[[str], Cli]) -> Cli:
 def test_the_same_bits_however_computed(unbroken: Cli, new_cli: Callable[[str], Cli]) -> None:
     """One at a time in one process, and two at a time with the driver killed in the middle: all numbers are equal."""
     expected = numbers(unbroken)
-    assert len(expected) == 4 * 2 * 3
+    assert len(expected) == 3 * 2 * 3
     assert {len(row[-1]) for row in expected} == {2 * 1000 // 8}
 
     lone = new_cli("lone")
@@ -81,7 +79,8 @@ def test_the_same_bits_however_computed(unbroken: Cli, new_cli: Callable[[str], 
     killed.write(SWEEP, "real")
     process = killed.start("run", "real", "--slots", "2")
     until = time.monotonic() + 90
-    while not any(killed.folder.glob("results/*.trials/*-1-*/epoch-*")):  # in the middle of a training
+    # In the middle of a training. A job goes on from an epoch that all its trials have: none here has more than two.
+    while len(list(killed.folder.glob("results/*.trials/*-1-*/epoch-*"))) < 3:
         assert time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -96,7 +95,7 @@ def test_the_same_bits_however_computed(unbroken: Cli, new_cli: Callable[[str], 
         accepted = connection.execute(
             "SELECT count(*), count(DISTINCT trial_id) FROM attempts WHERE state = 'complete'"
         )
-        assert accepted.fetchone() == (8, 8)
+        assert accepted.fetchone() == (6, 6)
     assert resumed[0] >= 1, "nothing was continued from a checkpoint"
 
 
@@ -131,7 +130,7 @@ def test_a_folder_of_images_is_trained_on(cli: Cli) -> None:
     cli("run", "real", "--db", "ray.db", **home)
     cli("run", "real", "--db", "results/ablations.db", "--launcher", "inline", **home)
     found = numbers(cli)
-    assert len(found) == 5 * 2 * 3
+    assert len(found) == 4 * 2 * 3
     with sqlite3.connect(cli.folder / "ray.db") as connection:
         assert connection.execute(NUMBERS).fetchall() == found
     assert max(float(str(row[6])) for row in found) == 100  # colour alone tells the classes apart
@@ -144,9 +143,7 @@ def test_a_folder_of_images_is_trained_on(cli: Cli) -> None:
 
 def test_divergence_is_a_result(cli: Cli) -> None:
     """A learning rate that blows up is the state diverged with its epoch, not a failure: run exits 0."""
-    text = SWEEP.replace(
-        'label = "SGD"\nset.optimizer.name = "sgd"', 'label = "SGD"\nset.optimizer.name = "sgd"\nset.optimizer.lr = 1e6'
-    )
+    text = SWEEP.replace('set.optimizer.name = "sgd"', 'set.optimizer.name = "sgd"\nset.optimizer.lr = 1e6')
     cli.write(text, "real")
     cli("run", "real", "--seeds", "0", "--set", "schedule.epochs=1", "--launcher", "inline")
     rows = cli.sql("SELECT state, diverged_epoch FROM results WHERE optimizer_name = 'sgd'")

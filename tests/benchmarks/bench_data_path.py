@@ -1,6 +1,6 @@
 """Images per second from a data set to normalised batches, beside timm's loader, torchvision v2 and kornia; packing.
 
-    make bench NAME=data_path            all of it, about ten minutes on two cores
+    make bench NAME=data_path            all of it, about a quarter of an hour on two cores
     .venv/bin/python tests/benchmarks/bench_data_path.py 64 224 --only ours timm
 
 Recipes: `flip` = resize + horizontal flip; `deit` = DeiT's: Random Resized Crop (bicubic), flip, rand-m9-mstd0.5-inc1
@@ -16,6 +16,7 @@ import contextlib
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -389,6 +390,7 @@ def main() -> None:
                 sides = {side: SIDES[side] for side in KINDS[kind] if side in asked.only}
                 found = compare(sides, folder, files, kind, size)
                 figures |= {f"{kind} {size}: {side}, images/s": value for side, value in found.items()}
+                print(f"{kind} {size}: {found}", file=sys.stderr, flush=True)  # all of it takes a while
                 ratios |= {f"{kind} {size}: ours / {s}": found["ours"] / v for s, v in found.items() if s != "ours"}
                 if torch.cuda.is_available():
                     for batch in (512, 1024, 4096):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tinyablate.job import EpochResult, TrialTask
+from tinyablate.train.durable import sync
 
 _FORMAT = 1
 """Version of the file's form; files of another are not continued."""
@@ -64,7 +65,7 @@ def save(directory: Path, checkpoint: Checkpoint) -> None:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise
-    _sync_directory(directory)
+    sync(directory)
 
 
 def load(file: Path) -> Checkpoint | None:
@@ -122,12 +123,3 @@ def _plain(result: EpochResult) -> dict[str, Any]:
 
 def _result(plain: dict[str, Any]) -> EpochResult:
     return EpochResult(**{**plain, "correct": plain["correct"].numpy().tobytes()})
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

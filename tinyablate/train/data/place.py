@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from tinyablate.datasets import MANIFEST
 from tinyablate.errors import DataError
+from tinyablate.train.durable import sync
 
 STAMP = "verified.json"
 INDEX = "index.npz"
@@ -117,25 +118,16 @@ def publish(made: Path, manifest: dict[str, Any], folder: Path) -> None:
     All files are on the disk before. An outdated folder steps aside into the workplace, the folder around `made`.
     """
     for path in made.iterdir():
-        _sync(path)
+        sync(path)
     states = {path.name: _state(path) for path in made.iterdir()}
     (made / STAMP).write_text(json.dumps(states) + "\n")
     (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     for path in (made / STAMP, made / MANIFEST, made):
-        _sync(path)
+        sync(path)
     if folder.exists():
         folder.rename(made.parent / "outdated")
     made.rename(folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)
 
 
 # ---- what is there ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,19 @@ from typing import Any
 from tinyablate import policies
 from tinyablate.datasets import canonical_split
 from tinyablate.errors import RecipeError
-from tinyablate.recipe import Ema, Evaluate, Recipe, Value, build, field_specs, flatten
+from tinyablate.recipe import (
+    Batch,
+    Ema,
+    Evaluate,
+    Loss,
+    Optimizer,
+    Recipe,
+    Schedule,
+    Value,
+    build,
+    field_specs,
+    flatten,
+)
 
 CORE_VERSION = 2
 """Version of the numbers that `train/` computes. A change that alters any result raises it; older results are stale.
@@ -60,6 +72,20 @@ def trunk(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, ema=Ema(), evaluate=Evaluate())
 
 
+def heads(recipe: Recipe) -> Recipe:
+    """The recipe without what concerns only a classifier on a frozen trunk: equal ones share the trunk's passes.
+
+    Left out are observers, optimizer, schedule, smoothing and the division of the loss (design: jobs, heads).
+    """
+    return dataclasses.replace(
+        trunk(recipe),
+        optimizer=Optimizer(),
+        schedule=Schedule(),
+        loss=Loss(),
+        batch=Batch(size=recipe.batch.size),
+    )
+
+
 def inert(recipe: Recipe) -> set[str]:
     """Paths of the fields that cannot change a number as the others stand, such as SGD's momentum under AdamW."""
     off: set[str] = set()
@@ -67,17 +93,32 @@ def inert(recipe: Recipe) -> set[str]:
     off |= _inert_augment(recipe)
     if recipe.evaluate.crop != "center":
         off.add("evaluate.crop_pct")
-    if recipe.optimizer.name == "adamw":
-        off |= {"optimizer.momentum", "optimizer.nesterov"}
-    else:
-        off |= {"optimizer.betas", "optimizer.eps"}
-    if recipe.optimizer.weight_decay == 0:
-        off.add("optimizer.decay")
+    off |= _inert_optimizer(recipe.optimizer)
     if recipe.schedule.warmup_epochs == 0:
         off.add("schedule.warmup_lr")
     if recipe.schedule.name == "constant":
         off.add("schedule.min_lr")
+        if recipe.schedule.warmup_epochs == 0:
+            off.add("schedule.per")
+    if recipe.batch.divide_loss or recipe.batch.accumulation == 1:
+        off |= {"batch.accumulation", "batch.divide_loss"}
+    if recipe.model.drop_path == 0:
+        off.add("model.drop_path_rule")
+    if recipe.ema.decay == 0:
+        off.add("ema.warmup")
     return off
+
+
+def _inert_optimizer(optimizer: Optimizer) -> set[str]:
+    """Fields of `optimizer` that cannot change a number as the others stand."""
+    off = {"sgd": {"betas", "eps"}}.get(optimizer.name, {"momentum", "nesterov"})
+    if optimizer.weight_decay == 0:
+        off |= {"decay", "decay_times"}
+    if optimizer.perturbation == "none":
+        off |= {"rho", "asam_eta", "second_draw"}
+    elif optimizer.perturbation != "asam":
+        off |= {"asam_eta"} | ({"rho"} if optimizer.perturbation == "pugd" else set())
+    return {f"optimizer.{name}" for name in off}
 
 
 def _inert_mix(recipe: Recipe) -> set[str]:
@@ -137,9 +178,13 @@ def _frozen(value: Any) -> Value:
     return {key: _frozen(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def trial_key(canonical_recipe: str, seed: int, fingerprint: str) -> str:
-    """A trial's identity: 32 hexadecimal digits of sha256 over canonical recipe, seed and data fingerprint."""
-    text = f'{{"data":"{fingerprint}","recipe":{canonical_recipe},"seed":{seed}}}'
+def trial_key(canonical_recipe: str, seed: int, fingerprint: str, measured_on: str = "") -> str:
+    """A trial's identity: 32 hexadecimal digits of sha256 over canonical recipe, seed and data fingerprint.
+
+    A trial that measures speed (kind `measure`) has the device's name `measured_on` in it too.
+    """
+    measured = f'"measured_on":{json.dumps(measured_on)},' if measured_on else ""
+    text = f'{{"data":"{fingerprint}",{measured}"recipe":{canonical_recipe},"seed":{seed}}}'
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -8,12 +8,11 @@ import functools
 import math
 import operator
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from tinyablate import policies
-from tinyablate.datasets import parse_split
+from tinyablate.conflicts import conflicts
 from tinyablate.errors import RecipeError
 
 Value = bool | int | float | str | tuple["Value", ...] | dict[str, "Value"]
@@ -165,7 +164,13 @@ class Model(Section):
     backbone_mode: Literal["train", "eval"] = "train"
     """`eval` switches drop-path, dropout and batch statistics off while training, as Huynh's code does for DeiT."""
     drop_path: float = knob(0.0, least=0, below=1)
-    """Stochastic depth, passed as timm's `drop_path_rate` (linear over depth in most models, constant in CaiT)."""
+    """Stochastic depth (Huang et al. 2016), passed as timm's `drop_path_rate`."""
+    drop_path_rule: Literal["model", "linear", "constant"] = "model"
+    """How the rate runs over depth: as timm's model has it (linear in most, constant in CaiT), from 0 in the first
+    layer linearly to `drop_path` in the last, or `drop_path` everywhere (DeiT III)."""
+    distilled_heads: Literal["mean", "both"] = "mean"
+    """Models with a second, distilled classifier are trained on the mean of both heads' scores (timm, Huynh's code),
+    or each head on the labels, the loss being the mean of the two. The mean of the scores is what is evaluated."""
 
 
 @dataclass(frozen=True)
@@ -182,38 +187,67 @@ class Loss(Section):
 class Optimizer(Section):
     """How parameters move."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    """torch's AdamW or SGD. (timm's name `sgd` means Nesterov; here it does not.)"""
+    name: Literal["adamw", "sgd", "lamb"] = "adamw"
+    """torch's AdamW or SGD, or timm's LAMB (You et al. 2020). (timm's name `sgd` means Nesterov; here it does not.)"""
     lr: float = knob(1e-3, above=0)
     """Peak learning rate, used as given: no scaling with the batch."""
     weight_decay: float = knob(0.05, least=0)
-    """AdamW: decoupled, multiplied by the learning rate. SGD: added to the gradient."""
+    """AdamW: decoupled, see `decay_times`. SGD and LAMB: added to the gradient, or to Adam's step."""
     momentum: float = knob(0.9, least=0, below=1)
     """SGD only."""
     nesterov: bool = False
     """SGD only: Nesterov's momentum."""
     betas: tuple[float, float] = knob((0.9, 0.999), least=0, below=1)
-    """AdamW only."""
+    """AdamW and LAMB."""
     eps: float = knob(1e-8, above=0)
-    """AdamW only."""
-    decay: Literal["all", "timm"] = "all"
-    """What weight decay applies to: all parameters, or as timm does (no 1-D ones, none the model exempts)."""
+    """AdamW and LAMB. (timm's LAMB has 1e-6 unless told otherwise.)"""
+    decay: Literal["all", "kernels", "timm"] = "all"
+    """What weight decay applies to: all parameters; the matrices of linear and convolutional layers (big_vision's
+    kernels: no bias, norm, token or position embedding); or as timm does (no 1-D ones, none the model exempts)."""
+    decay_times: Literal["lr", "schedule"] = "lr"
+    """AdamW: what the decay is multiplied by at each update: the learning rate (torch, timm), or only the schedule's
+    share of its peak (big_vision), so that a weight loses `weight_decay` of itself at the peak whatever `lr` is."""
+    clip_norm: float = knob(0.0, least=0)
+    """What the optimizer steps along (of a perturbation the second pass's) is scaled down to this Euclidean norm over
+    all parameters where it is longer; 0 is off."""
+    layer_decay: float = knob(1.0, above=0, most=1)
+    """Layer-wise learning rate: this to the power of the number of layers above (BEiT, timm); the head has `lr`."""
+    perturbation: Literal["none", "sam", "asam", "pugd"] = "none"
+    """Two passes an update, the second where the gradient of the first leads: SAM (Foret et al. 2021), ASAM (Kwon et
+    al. 2021), PUGD (Tseng et al. 2022). The optimizer `name` makes the step. The recorded loss is that of the first
+    pass; BatchNorm's running statistics take in both, as in the authors' PyTorch code."""
+    rho: float = knob(0.05, above=0)
+    """SAM, ASAM: length of the perturbation. (The authors' defaults are 0.05 and 0.5; PUGD's length is 1.)"""
+    asam_eta: float = knob(0.01, least=0)
+    """ASAM: added to every weight's magnitude."""
+    second_draw: bool = False
+    """Draw drop-path anew in the second pass; false keeps the first's, so that both see one network."""
 
 
 @dataclass(frozen=True)
 class Schedule(Section):
-    """Learning rate over time, set at every update."""
+    """Learning rate over time."""
 
     name: Literal["cosine", "constant"] = "cosine"
     """Cosine from `lr` to `min_lr` over the updates after the warm-up (Loshchilov & Hutter 2017); or constant."""
     epochs: int = knob(30, least=1, most=1_000_000)
-    """Passes over the training set."""
+    """Passes over the training set, warm-up included, cooldown not."""
     warmup_epochs: float = knob(0.0, least=0)
     """Linear warm-up from `warmup_lr` to `lr`; may be a fraction."""
     warmup_lr: float = knob(0.0, least=0)
     """Learning rate of the first update of the warm-up."""
     min_lr: float = knob(0.0, least=0)
     """Where the cosine ends."""
+    cooldown_epochs: int = knob(0, least=0, most=1_000_000)
+    """Further epochs at the rate where the schedule ended (timm's)."""
+    per: Literal["update", "epoch"] = "update"
+    """When the rate changes: at every update, or only where an epoch begins: the epoch e, counted from 0, then has the
+    rate at e of `epochs` (torch's and timm's schedulers stepped once an epoch)."""
+
+    @property
+    def total_epochs(self) -> int:
+        """Passes over the training set, cooldown included."""
+        return self.epochs + self.cooldown_epochs
 
 
 @dataclass(frozen=True)
@@ -222,6 +256,11 @@ class Batch(Section):
 
     size: int = knob(128, least=1, most=1_000_000)
     """The last, incomplete batch of an epoch is dropped. Memory is no reason to change it: see `--micro-batch`."""
+    accumulation: int = knob(1, least=1)
+    """Parts that the published code computes the batch in; only `divide_loss = false` makes them matter."""
+    divide_loss: bool = True
+    """False for code that forgets to divide each part's mean loss by their number: the gradient is then
+    `accumulation` times that of the batch's mean loss. (The recorded loss is the mean in either case.)"""
 
 
 @dataclass(frozen=True)
@@ -230,6 +269,8 @@ class Ema(Section):
 
     decay: float = knob(0.0, least=0, below=1)
     """ema = decay * ema + (1 - decay) * weights after every update; 0 is off."""
+    warmup: bool = False
+    """Decay min(`decay`, 1 - (1 + t)^(-2/3)) at update t, counted from 0: timm's ModelEmaV3 with `use_warmup`."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +286,8 @@ class Evaluate(Section):
     """`center` only; 0 is the model's own."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Resampling filter, antialiased."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of evaluation, whatever that of training."""
 
 
 @dataclass(frozen=True)
@@ -261,66 +304,13 @@ class Recipe:
     batch: Batch = field(default_factory=Batch)
     ema: Ema = field(default_factory=Ema)
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of training: float32, or bfloat16 autocast. Evaluation is always in float32."""
+    """Arithmetic of training: float32, or bfloat16 autocast."""
     evaluate: Evaluate = field(default_factory=Evaluate)
 
     def __post_init__(self) -> None:
-        problems = list(_conflicts(self))
+        problems = list(conflicts(self))
         if problems:
             raise RecipeError(problems)
-
-
-LEAST_ALPHA = 1e-6
-"""Below it Beta(alpha, alpha) is 0 or 1 to the last bit, and soon not a number."""
-
-
-def _conflicts(recipe: Recipe) -> Iterator[tuple[str, object, str]]:
-    """Combinations of single valid values that make no sense together."""
-    if not recipe.model.name:
-        yield "model.name", "", "missing: name a timm model"
-    for name in ("mixup_alpha", "cutmix_alpha"):
-        if 0 < getattr(recipe.mix, name) < LEAST_ALPHA:
-            yield f"mix.{name}", getattr(recipe.mix, name), f"must be 0 (off) or at least {LEAST_ALPHA:g}"
-    if recipe.augment.crop == "pad" and recipe.augment.crop_padding == 0:
-        yield "augment.crop_padding", 0, "nothing is left to crop: that is augment.crop = 'resize'"
-    if recipe.mix.on and recipe.batch.size % 2:
-        yield "batch.size", recipe.batch.size, "Mixup and CutMix pair the images of a batch: it must be even"
-    if recipe.optimizer.nesterov and recipe.optimizer.name != "sgd":
-        yield "optimizer.nesterov", True, "needs optimizer.name = 'sgd'"
-    if recipe.optimizer.nesterov and recipe.optimizer.momentum == 0:
-        yield "optimizer.nesterov", True, "needs optimizer.momentum above 0"
-    if recipe.schedule.warmup_epochs > recipe.schedule.epochs:
-        yield "schedule.warmup_epochs", recipe.schedule.warmup_epochs, "is longer than schedule.epochs"
-    if recipe.schedule.warmup_lr > recipe.optimizer.lr:
-        yield "schedule.warmup_lr", recipe.schedule.warmup_lr, "is above optimizer.lr"
-    if recipe.schedule.min_lr > recipe.optimizer.lr:
-        yield "schedule.min_lr", recipe.schedule.min_lr, "is above optimizer.lr"
-    yield from _data_conflicts(recipe)
-    for path in ("augment.erase_area", "augment.erase_ratio", "augment.crop_scale", "augment.crop_ratio"):
-        low, high = getattr(recipe.augment, path.split(".")[1])
-        if low > high:
-            yield path, (low, high), "the first value must not exceed the second"
-
-
-def _data_conflicts(recipe: Recipe) -> Iterator[tuple[str, object, str]]:
-    """What is wrong with the images that are trained on and evaluated, and with the policy's name."""
-    parts = {}
-    for path, text in (("data.split", recipe.data.split), ("evaluate.split", recipe.evaluate.split)):
-        try:
-            parts[path] = parse_split(text)
-        except ValueError as error:
-            yield path, text, str(error)
-    try:
-        policies.parse(recipe.augment.policy)
-    except ValueError as error:
-        yield "augment.policy", recipe.augment.policy, str(error)
-    if len(parts) < 2:
-        return
-    if parts["data.split"].base != "train":
-        yield "data.split", recipe.data.split, "training takes 'train' or a part of it, such as 'train[:99%]'"
-    elif parts["data.split"].overlaps(parts["evaluate.split"]):
-        rule = f"overlaps data.split = {recipe.data.split!r}: images that are trained on cannot be held out"
-        yield "evaluate.split", recipe.evaluate.split, rule
 
 
 @dataclass(frozen=True)

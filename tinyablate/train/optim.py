@@ -1,56 +1,45 @@
-"""The optimizer of a recipe and its learning rate at every update."""
+"""The optimizer of a recipe, its learning rate in place, its gradient clipped. It makes no step and knows no schedule.
 
-import fnmatch
-import math
-from collections.abc import Callable, Iterable
+Nothing here makes the host wait for a GPU.
+"""
 
-from torch import nn
+from collections.abc import Sequence
+
+from timm.optim.lamb import Lamb
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from tinyablate import recipe as recipes
+from tinyablate.train.groups import parameter_groups
 
 
 def build_optimizer(recipe: recipes.Optimizer, module: nn.Module, *, fused: bool) -> Optimizer:
-    """torch's AdamW or SGD over the parameters of `module` that require a gradient, at the peak learning rate."""
-    groups = parameter_groups(module, recipe.decay, recipe.weight_decay)
+    """torch's AdamW or SGD, or timm's LAMB, over the trained parameters of `module`, at the peak learning rate.
+
+    `fused`: one kernel for all parameters; LAMB has none, it is computed tensor list by tensor list on CUDA. Its own
+    clipping to norm 1 is off: that is `clip_norm`'s business. It counts its steps on the CPU. Parameters without weight
+    decay step at the plain learning rate there, as in NVIDIA's FusedLAMB. Raises RecipeError (see `parameter_groups`).
+    """
+    groups = parameter_groups(module, recipe)
     if recipe.name == "adamw":
         return AdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused)
-    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused)
+    if recipe.name == "sgd":
+        return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused)
+    lamb: Optimizer = Lamb(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, max_grad_norm=None)
+    return lamb
 
 
-def parameter_groups(module: nn.Module, decay: str, weight_decay: float) -> list[dict[str, object]]:
-    """Trainable parameters by their weight decay.
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Let the next step be made at the learning rate `rate`, of which each group has its share `lr_scale`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
 
-    `all`: one group. `timm`: no decay for one-dimensional parameters, biases and what `module.no_weight_decay()` names
-    (patterns, as in timm).
+
+def clip(parameters: Sequence[Tensor], clip_norm: float) -> None:
+    """Scale the gradient over all `parameters` down to the Euclidean norm `clip_norm` where it is longer; 0 is off.
+
+    torch's `clip_grad_norm_`: gradient * min(1, clip_norm / (norm + 1e-6)). A norm that is not finite leaves no finite
+    gradient, or zeros beside nan, so that the loss shows it.
     """
-    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    if decay == "all":
-        return [{"params": [parameter for _, parameter in trained], "weight_decay": weight_decay}]
-    listed: Callable[[], Iterable[str]] = getattr(module, "no_weight_decay", tuple)
-    exempt = ["*.bias", *listed()]
-    split: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
-    for name, parameter in trained:
-        spared = parameter.ndim <= 1 or any(fnmatch.fnmatch(name, pattern) for pattern in exempt)
-        split[spared].append(parameter)
-    return [
-        {"params": parameters, "weight_decay": amount}
-        for parameters, amount in zip(split, (weight_decay, 0.0), strict=True)
-        if parameters
-    ]
-
-
-def learning_rate(recipe: recipes.Recipe, update: int, steps: int) -> float:
-    """Learning rate of the update number `update` (from 0) in a training of `steps` updates an epoch.
-
-    Linear from `warmup_lr` to `lr` over round(warmup_epochs * steps) updates; then constant, or half a cosine to
-    `min_lr` over those that remain: torch's CosineAnnealingLR (Loshchilov & Hutter 2017, without restarts).
-    """
-    schedule, peak = recipe.schedule, recipe.optimizer.lr
-    warmup = round(schedule.warmup_epochs * steps)
-    if update < warmup:
-        return schedule.warmup_lr + (peak - schedule.warmup_lr) * update / warmup
-    if schedule.name == "constant":
-        return peak
-    done = (update - warmup) / (schedule.epochs * steps - warmup)
-    return schedule.min_lr + (peak - schedule.min_lr) * (1 + math.cos(math.pi * done)) / 2
+    if clip_norm > 0:
+        nn.utils.clip_grad_norm_(parameters, clip_norm)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import timm
 import torch
-from timm.layers.drop import DropPath
+from timm.layers.drop import DropPath, calculate_drop_path_rates
 from torch import nn
 
 from tinyablate.train.model.drop_path import DropPathStreams, KeyedDropPath
@@ -183,3 +183,76 @@ def test_bfloat16_activations_stay_bfloat16() -> None:
     holder = nn.Sequential(DropPath(0.5))
     DropPathStreams(holder).draw(0, 0, 4, "cpu")
     assert holder(torch.ones(4, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def spread(name: str, rule: str, rate: float = 0.3) -> tuple[nn.Module, dict[str, float]]:
+    """A model in training mode, and the rate at each of its places after `rule`, in order."""
+    with torch.device("meta"):
+        fewer = {"depth": 5} if name.startswith(("cait", "deit3")) else {}
+        module = timm.create_model(name, drop_path_rate=rate, **fewer).train()
+    DropPathStreams(module, rule, rate)
+    layers = [(place, layer) for place, layer in module.named_modules() if isinstance(layer, KeyedDropPath)]
+    return module, {place: layer.drop_prob for place, layer in layers}
+
+
+@pytest.mark.parametrize(
+    "name", ["test_vit", "deit3_small_patch16_224", "swin_tiny_patch4_window7_224", "test_convnext"]
+)
+def test_linear_is_what_timms_linear_models_have(name: str) -> None:
+    """In ViT, DeiT III, Swin and ConvNeXt the rule `linear` changes no rate and no place."""
+    assert spread(name, "linear")[1] == spread(name, "model")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "first"),
+    [
+        ("test_vit", 6, "blocks.0.drop_path1"),
+        ("swin_tiny_patch4_window7_224", 12, "layers.0.blocks.0.drop_path1"),
+        ("test_resnet", 4, "layer1.0.drop_path"),
+    ],
+)
+def test_constant_gives_every_block_the_rate(name: str, blocks: int, first: str) -> None:
+    """The first block too, where timm has an Identity or None; the others keep their places."""
+    module, rates = spread(name, "constant")
+    assert set(rates.values()) == {0.3}
+    assert next(iter(rates)) == first
+    assert set(spread(name, "model")[1]) < set(rates)
+    assert len({place.rpartition(".")[0] for place in rates}) == blocks
+    assert not [layer for layer in module.modules() if isinstance(layer, DropPath)]
+
+
+def test_cait_is_constant_unless_told_to_be_linear() -> None:
+    """CaiT's blocks have one rate, from 0 to it where that is asked; its class attention never drops paths."""
+    _, constant = spread("cait_xxs24_224", "constant")
+    assert constant == spread("cait_xxs24_224", "model")[1] == {f"blocks.{i}.drop_path": 0.3 for i in range(5)}
+    module, linear = spread("cait_xxs24_224", "linear")
+    expected = calculate_drop_path_rates(0.3, 5)
+    assert linear == {f"blocks.{i}.drop_path": expected[i] for i in range(1, 5)}
+    assert isinstance(module.blocks[0].drop_path, nn.Identity)
+
+
+def test_a_rule_keeps_the_draws_of_a_place() -> None:
+    """Under another rule a place has the same draws: what it drops at the lower rate it drops at the higher one."""
+    dropped = {}
+    for rule in ("linear", "constant"):
+        module = vit()
+        streams = DropPathStreams(module, rule, 0.5)
+        streams.draw(0, 3, 500, "cpu")
+        names = {layer: name for name, layer in module.named_modules() if isinstance(layer, KeyedDropPath)}
+        dropped[rule] = {names[layer]: layer.scales[0] == 0 for layer in streams.layers}
+    last = "blocks.3.drop_path2"
+    assert torch.equal(dropped["linear"][last], dropped["constant"][last])
+    for place, lower in dropped["linear"].items():
+        assert not (lower & ~dropped["constant"][place]).any()
+    assert int(dropped["constant"]["blocks.0.drop_path1"].sum()) == pytest.approx(250, abs=56)  # 5 standard deviations
+    assert not dropped["linear"].keys() & {"blocks.0.drop_path1", "blocks.0.drop_path2"}
+
+
+def test_a_constant_model_trains_its_first_block_with_drops() -> None:
+    """In a forward pass the rebuilt layers act: at rate 0.9 hardly any sample keeps all of its branches."""
+    module = vit(rate=0.9)
+    streams = DropPathStreams(module, "constant", 0.9)
+    streams.draw(0, 0, BATCH, "cpu")
+    module(images()).sum().backward()
+    assert [layer.calls for layer in streams.layers] == [1] * 8
+    assert module.blocks[0].drop_path1.training

@@ -22,7 +22,11 @@ class TrialTask:
 
 @dataclass(frozen=True)
 class Job:
-    """Trials that are computed together: equal recipes but for what observers do (ema, evaluate), one seed."""
+    """Trials that are computed together, under one seed.
+
+    Kind `train`: they differ only in what observers do (ema, evaluate) or, where only classifiers are trained, in what
+    concerns those (see `identity.heads`). Kind `measure`: one trial, that has the device to itself.
+    """
 
     id: str
     tasks: tuple[TrialTask, ...]
@@ -33,8 +37,11 @@ class Job:
     weights_digest: str = ""
     """Of that file; recorded, because a recipe names weights and not their bytes."""
     device: str = "cpu"
+    kind: Literal["train", "measure"] = "train"
     micro_batch: int | None = None
     """Images per forward and backward pass; None is the whole batch. The gradient is that of the batch either way."""
+    cache_features: bool = True
+    """Compute a frozen trunk's features of the evaluated images once rather than in every epoch, where that is safe."""
     core: str = ""
     """Core version and digest of the code: a checkpoint of another core is not continued."""
 
@@ -81,7 +88,7 @@ class Outcome:
     epochs: tuple[EpochResult, ...]
     """All epochs from the first, including those that earlier attempts computed."""
     metrics: tuple[tuple[str, float], ...]
-    """Whatever else was measured, by name: parameters, trainable_parameters, …"""
+    """Whatever else is known, by the name of its metric (`sweep.metrics`): parameters, macs, epoch_seconds, …"""
     diverged_epoch: int | None = None
     """Epoch in which the loss stopped being finite."""
     files: tuple[FileDigest, ...] = ()
@@ -144,11 +151,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job broke: `cause` is one of exception | out-of-memory | recipe | weights | data."""
+    """A trial broke, or the whole job: `cause` is one of exception | out-of-memory | recipe | weights | data."""
 
     cause: str
     message: str
     traceback: str
+    key: str = ""
+    """The trial that broke, the others going on; empty: the job, with all its trials that have not ended."""
 
 
 Event = Started | Progress | EpochDone | Finished | Failed

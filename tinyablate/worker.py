@@ -11,7 +11,10 @@ from tinyablate.job import Event, Failed, Finished, Job
 Learner = Callable[[Job], Iterator[Event]]
 
 TRAIN = "tinyablate.train.loop:run_job"
-"""The learner of all real work: a generator of events, as `module:function`."""
+"""The learner of all real training: a generator of events, as `module:function`."""
+
+MEASURE = "tinyablate.train.measure:measure_job"
+"""What takes the place of TRAIN in a job of kind `measure`."""
 
 _CAUSES = {RecipeError: "recipe", WeightsError: "weights", DataError: "data"}
 
@@ -27,7 +30,7 @@ class JobRunner:
     """One job under way. `slice` computes for a while and returns what happened; `done` says that nothing is left."""
 
     def __init__(self, job: Job, learner: str) -> None:
-        self._events = _events(job, learner)
+        self._events = _events(job, MEASURE if job.kind == "measure" and learner == TRAIN else learner)
         self._open = len(job.tasks)
         self.done = False
 
@@ -38,7 +41,7 @@ class JobRunner:
         try:
             for event in self._events:
                 happened.append(event)
-                self._open -= isinstance(event, Finished)
+                self._open -= isinstance(event, Finished) or (isinstance(event, Failed) and bool(event.key))
                 if not self._open:
                     break
                 if time.monotonic() >= until or isinstance(event, Finished):  # a result is not kept waiting

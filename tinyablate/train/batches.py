@@ -32,15 +32,21 @@ class Batch:
 
     images: Tensor
     """float32 [n, 3, S, S], normalised, erased, mixed."""
-    targets: Tensor
-    """float32 [n, K], each row sums to 1."""
+    labels: Tensor
+    """int64 [n] on the images' device."""
+    mixing: mix.Mixing
+    classes: int
+
+    def targets(self, smoothing: float) -> Tensor:
+        """float32 [n, K], each row sums to 1: smoothed, mixed as the images are."""
+        return mix.soft_targets(self.labels, self.classes, smoothing, self.mixing)
 
 
 class TrainBatches:
     """The training batches of one seed: every draw is keyed, so any batch of any epoch can be made at any time."""
 
     def __init__(self, recipe: Recipe, source: ImageSource, inputs: Inputs, *, classes: int, seed: int) -> None:
-        """Raises RecipeError where the part of the data set that is trained on holds less than one batch."""
+        """`recipe`'s data, augment, mix and batch count. Raises RecipeError where the set holds less than a batch."""
         split = parse_split(recipe.data.split)
         labels, shares = source.labels.cpu().numpy(), (float(split.low), float(split.high))
         self.ids = sampling.chosen(labels, shares, recipe.data.fraction)
@@ -89,7 +95,7 @@ class TrainBatches:
         else:
             inputs = self._erased(mix.mix_images(inputs, mixing), shown)
         labels = self._source.labels[send(shown.ids, images.device)]
-        return Batch(inputs, mix.soft_targets(labels, self._classes, self._recipe.loss.smoothing, mixing))
+        return Batch(inputs, labels, mixing, self._classes)
 
     def mixing(self, shown: Shown, step: int) -> mix.Mixing:
         """How the batch `shown` is mixed in this step."""

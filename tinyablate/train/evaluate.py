@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,17 +68,18 @@ class EvalSet:
 class Evaluation:
     """Sums up batch by batch; nothing is read from the device before `scores`."""
 
-    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
-        """`model` gives the logits [n, K] of images [n, 3, S, S] and is in evaluation mode."""
-        self._model = model
+    def __init__(self, model: Callable[[Any], Tensor], precision: str = "fp32") -> None:
+        """`model` gives the logits [n, K] of inputs (images or features), computed in `precision` (fp32, bf16)."""
+        self._model, self._low = model, precision == "bf16"
         self._losses: list[Tensor] = []
         self._first: list[Tensor] = []
         self._fifth: list[Tensor] = []
 
     @torch.no_grad()  # not inference_mode: what a model caches here must stay usable in training
-    def add(self, images: Tensor, labels: Tensor) -> None:
-        """Measure one batch."""
-        logits = self._model(images).float()
+    def add(self, inputs: Any, labels: Tensor) -> None:
+        """Measure one batch: the model's inputs, and labels int64 [n] on its device."""
+        with torch.autocast(labels.device.type, torch.bfloat16, enabled=self._low):
+            logits = self._model(inputs).float()
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         self._losses.append(functional.cross_entropy(logits, labels, reduction="none"))
         self._first.append(ranked[:, 0])

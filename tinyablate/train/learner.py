@@ -1,6 +1,6 @@
-"""What is trained inside a job: a model, its optimizer, learning rate and loss, one update at a time.
+"""What is trained inside a job: parameters, their optimizer, learning rate and loss, one update at a time.
 
-It knows neither data nor evaluation, and nothing that watches it.
+It knows neither data nor evaluation, nothing that watches it, and not whether its inputs are images or features.
 """
 
 from typing import Any
@@ -8,71 +8,62 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinyablate.errors import RecipeError
 from tinyablate.recipe import Recipe
 from tinyablate.train import device as devices
-from tinyablate.train.batches import Batch
-from tinyablate.train.loss import soft_cross_entropy
-from tinyablate.train.model.build import Built, apply_mode
-from tinyablate.train.model.drop_path import DropPathStreams
-from tinyablate.train.optim import build_optimizer, learning_rate
-from tinyablate.train.randomness import stream_key
+from tinyablate.train.backbone import Passes
+from tinyablate.train.loss import training_loss
+from tinyablate.train.optim import build_optimizer, clip, set_rate
+from tinyablate.train.perturb import perturbation_of
+from tinyablate.train.schedule import learning_rate
 
 
 class Learner:
-    """A model under training. Its updates are numbered from 0 over the whole training."""
+    """A model, or a head of one, under training. Its updates are numbered from 0 over the whole training."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        built: Built,
-        *,
-        seed: int,
-        device: torch.device,
-        steps: int,
-        micro_batch: int | None = None,
-    ) -> None:
-        """`steps` updates an epoch, `micro_batch` images a pass (None: the batch). Raises RecipeError on a bad one."""
-        self.micro_batch = _checked_micro_batch(micro_batch, recipe, built)
-        self.module: nn.Module = built.module.to(device)
-        self.module.to(memory_format=devices.memory_format(device.type))
+    def __init__(self, recipe: Recipe, module: nn.Module, *, device: torch.device, steps: int) -> None:
+        """`module` gives scores [n, K] of what `Passes` has for it; `steps` is the number of updates an epoch."""
+        self.module = module.to(device)
+        self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         self.optimizer = build_optimizer(recipe.optimizer, self.module, fused=devices.fused_optimizer(device.type))
-        self.drop_path = DropPathStreams(self.module)
-        self._recipe, self._seed, self._device, self._steps = recipe, seed, device, steps
+        self._perturbation = perturbation_of(recipe.optimizer, self.parameters)
+        self._undivided = 1 if recipe.batch.divide_loss else recipe.batch.accumulation
+        self.recipe, self._device, self._steps = recipe, device, steps
 
-    def begin_epoch(self) -> None:
-        """Put the model into the mode it is trained in, as the recipe's `backbone_mode` has it."""
-        apply_mode(self.module, self._recipe.model, training=True)
+    @property
+    def epochs(self) -> int:
+        """Epochs that it is trained for."""
+        return self.recipe.schedule.total_epochs
 
     def rate(self, number: int) -> float:
         """Learning rate of the update `number`."""
-        return learning_rate(self._recipe, number, self._steps)
+        return learning_rate(self.recipe, number, self._steps)
 
-    def update(self, batch: Batch, number: int) -> Tensor:
+    def update(self, passes: Passes, number: int) -> Tensor:
         """One step of the optimizer. Returns the batch's mean loss, a scalar on the device: reading it may wait."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.backward(batch, number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(number)
+        loss = self.backward(passes)
+        if self._perturbation is not None:
+            self._perturbation.ascend()
+            self.backward(passes, int(self.recipe.optimizer.second_draw))
+            self._perturbation.descend()
+        if self.recipe.optimizer.clip_norm > 0:
+            clip(self.parameters, self.recipe.optimizer.clip_norm)
+        set_rate(self.optimizer, self.rate(number))
         self.optimizer.step()
         return loss
 
-    def backward(self, batch: Batch, number: int) -> Tensor:
-        """Add the gradient of the batch's mean loss, in passes of `micro_batch` images; returns that loss.
+    def backward(self, passes: Passes, draw: int = 0) -> Tensor:
+        """Add the gradient of the batch's mean loss, times what code that divides too little makes of it.
 
-        Drop-path is drawn for the whole batch and dropout seeded by the update's number, so both are the update's own.
+        Returns that mean loss.
         """
-        size = len(batch.images)
-        torch.manual_seed(stream_key(self._seed, "dropout", number))
-        self.drop_path.draw(self._seed, number, size, self._device)
-        total = torch.zeros((), dtype=batch.targets.dtype, device=self._device)
-        for start in range(0, size, self.micro_batch):
-            window = slice(start, min(start + self.micro_batch, size))
-            self.drop_path.window(window.start, window.stop)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
-                logits = self.module(batch.images[window])
-            loss = soft_cross_entropy(logits, batch.targets[window]).sum() / size
-            loss.backward()  # type: ignore[no-untyped-call]
+        targets = passes.batch.targets(self.recipe.loss.smoothing)
+        total = torch.zeros((), dtype=targets.dtype, device=self._device)
+        for inputs, window in passes.parts(draw):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                scores = self.module(inputs)
+            loss = training_loss(scores, targets[window]).sum() / len(targets)
+            (loss if self._undivided == 1 else loss * self._undivided).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
@@ -96,20 +87,3 @@ def copy_tensors(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
     """Overwrite every tensor of `target` with the one of that name in `source`."""
     for name, tensor in target.items():
         tensor.copy_(source[name])
-
-
-def _checked_micro_batch(micro_batch: int | None, recipe: Recipe, built: Built) -> int:
-    """Images per pass. Raises RecipeError where passes cannot add up to the batch's own gradient."""
-    size = recipe.batch.size
-    if micro_batch is None or micro_batch == size:
-        return size
-    rule = None
-    if not 1 <= micro_batch <= size:
-        rule = f"must be from 1 to batch.size, {size}"
-    elif built.batch_statistics:
-        rule = f"'{recipe.model.name}' computes batch statistics (BatchNorm): leave it at batch.size, {size}"
-    elif built.dropout:
-        rule = f"'{recipe.model.name}' has active dropout, drawn pass by pass: leave it at batch.size, {size}"
-    if rule is not None:
-        raise RecipeError([("--micro-batch", micro_batch, rule)])
-    return micro_batch

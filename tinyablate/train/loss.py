@@ -5,6 +5,17 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def training_loss(scores: Tensor | tuple[Tensor, ...], targets: Tensor) -> Tensor:
+    """The loss of each image: [n] from scores and targets [n, K].
+
+    Of a distilled model that is trained on both its heads (`model.distilled_heads`) the mean of their losses, as in
+    DeiT's fine-tuning on labels alone (Touvron et al. 2021, section 4, both terms on the true label).
+    """
+    if isinstance(scores, Tensor):
+        return soft_cross_entropy(scores, targets)
+    return torch.stack([soft_cross_entropy(each, targets) for each in scores]).mean(dim=0)
+
+
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """-sum_k targets * log softmax(logits) for each image: [n] from logits and targets [n, K].
 

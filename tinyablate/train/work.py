@@ -1,47 +1,71 @@
 """What a job computes with: set up from the job, taken up from checkpoints, saved to them. It computes nothing."""
 
+import copy
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from tinyablate.identity import trunk
+import torch
+from torch import Tensor, nn
+
+from tinyablate.errors import RecipeError
+from tinyablate.identity import canonical, heads, trunk
 from tinyablate.job import Environment, Job, TrialTask
 from tinyablate.recipe import Evaluate, Recipe
 from tinyablate.train import checkpoint
 from tinyablate.train import device as devices
+from tinyablate.train.backbone import Evaluated, FrozenTrunk, WholeModel
 from tinyablate.train.batches import TrainBatches
 from tinyablate.train.checkpoint import Checkpoint
 from tinyablate.train.data import images
+from tinyablate.train.data.images import Images
 from tinyablate.train.evaluate import EvalSet
 from tinyablate.train.inputs import Inputs, channel_statistics
 from tinyablate.train.learner import Learner
-from tinyablate.train.model.build import Built, build_model
+from tinyablate.train.model.build import Built, build_model, frozen_trunk
+from tinyablate.train.model.size import facts_of
+from tinyablate.train.model.split import split
 from tinyablate.train.observer import Observer
+
+
+@dataclass
+class Training:
+    """A learner and what watches it: one observer per trial that has not ended."""
+
+    learner: Learner
+    observers: list[Observer]
+    losses: list[Tensor] = field(default_factory=list)
+    """Of the updates of this epoch."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One learner, its observers, and what they see."""
+    """What a job's learners share, and the learners."""
 
-    recipe: Recipe
-    """The trials' common one; what differs between them is the observers' business."""
+    batch: int
     batches: TrainBatches
-    evaluations: dict[Evaluate, EvalSet]
+    backbone: WholeModel | FrozenTrunk
+    evaluations: dict[Evaluate, Evaluated]
     """What is evaluated on, for each way in which a trial of the job wants it."""
-    learner: Learner
-    observers: list[Observer]
-    """One per trial that has not diverged."""
-    built: Built
+    trainings: list[Training]
+    """Those that are not through: one, or several on a frozen trunk."""
+    facts: Mapping[str, float]
+    """The model's, as outcomes have them."""
     environment: Environment
     alone: bool
     """Whether times are one trial's own."""
     reads_losses: bool
     """Whether every loss is read at once. On a GPU that would make the host wait; there it is read once an epoch."""
 
+    @property
+    def observers(self) -> list[Observer]:
+        """Of all trainings."""
+        return [observer for training in self.trainings for observer in training.observers]
+
 
 def prepare(job: Job) -> Work:
     """Set up `job` at its beginning. Raises RecipeError, WeightsError, DataError; FileNotFoundError for a directory."""
-    recipe, seed = _common(job.tasks)
+    recipe, seed = common(job.tasks)
     for task in job.tasks:
         if not task.directory.is_dir():
             raise FileNotFoundError(f"{task.directory}: the attempt's directory is gone")
@@ -50,30 +74,90 @@ def prepare(job: Job) -> Work:
     built = build_model(
         recipe.model, image_size=recipe.data.image_size, classes=data.classes, seed=seed, weights=job.weights
     )
+    facts = facts_of(built, recipe.model)  # of the whole model: see `split`
+    built.module.to(device)
+    built.module.to(memory_format=devices.memory_format(device.type))
     mean, std = channel_statistics(recipe.data.normalize, (built.mean, built.std))
     inputs = Inputs(built.image_size, mean, std, device, built.crop_pct)
     batches = TrainBatches(recipe, data.train, inputs, classes=data.classes, seed=seed)
+    only_heads = frozen_trunk(built, recipe.model, recipe.data.image_size, data.classes)
+    backbone, trainings = _trainings(job, recipe, built, device, steps=batches.steps, only_heads=only_heads)
     settings = dict.fromkeys(task.recipe.evaluate for task in job.tasks)
-    learner = Learner(recipe, built, seed=seed, device=device, steps=batches.steps, micro_batch=job.micro_batch)
     return Work(
-        recipe=recipe,
+        batch=recipe.batch.size,
         batches=batches,
-        evaluations={setting: EvalSet(setting, data, inputs) for setting in settings},
-        learner=learner,
-        observers=[Observer(task, learner) for task in job.tasks],
-        built=built,
+        backbone=backbone,
+        evaluations={each: backbone.evaluated(_shown(each, data, inputs), each.precision) for each in settings},
+        trainings=trainings,
+        facts=facts,
         environment=dataclasses.replace(devices.environment(device, data.digest), weights_digest=job.weights_digest),
         alone=len(job.tasks) == 1,
         reads_losses=device.type == "cpu",
     )
 
 
-def _common(tasks: Sequence[TrialTask]) -> tuple[Recipe, int]:
-    """The recipe, less what observers do, and the seed of all tasks. Raises ValueError where there are several."""
-    common, *others = ((trunk(task.recipe), task.seed) for task in tasks)
-    if any(other != common for other in others):
-        raise ValueError("the trials of a job differ in more than what observers do")
-    return common
+def _shown(setting: Evaluate, data: Images, inputs: Inputs) -> EvalSet:
+    return EvalSet(setting, data, inputs)
+
+
+def _trainings(
+    job: Job, recipe: Recipe, built: Built, device: torch.device, *, steps: int, only_heads: bool
+) -> tuple[WholeModel | FrozenTrunk, list[Training]]:
+    """What the learners share, and a learner for each recipe that is trained, with an observer for each of its trials.
+
+    With `only_heads` they share a frozen trunk; else there is one, which has the model to itself.
+    """
+    seed, micro = job.tasks[0].seed, checked_micro_batch(job.micro_batch, recipe, built)
+    groups: dict[str, list[TrialTask]] = {}
+    for task in job.tasks:
+        groups.setdefault(canonical(trunk(task.recipe)), []).append(task)
+    backbone: WholeModel | FrozenTrunk
+    if only_heads:
+        cut, head = split(built.module, built.classifiers, both=recipe.model.distilled_heads == "both")
+        backbone = FrozenTrunk(recipe, cut, seed=seed, device=device, micro_batch=micro, cache=job.cache_features)
+        modules: list[nn.Module] = [head, *(copy.deepcopy(head) for _ in range(len(groups) - 1))]
+    elif len(groups) == 1:
+        backbone = WholeModel(recipe, built.module, seed=seed, device=device, micro_batch=micro)
+        modules = [built.module]
+    else:
+        raise ValueError(f"model '{recipe.model.name}' cannot be shared by learners: its trunk is not frozen, or whole")
+    return backbone, [
+        _training(tasks, Learner(tasks[0].recipe, module, device=device, steps=steps))
+        for tasks, module in zip(groups.values(), modules, strict=True)
+    ]
+
+
+def _training(tasks: Sequence[TrialTask], learner: Learner) -> Training:
+    return Training(learner, [Observer(task, learner) for task in tasks])
+
+
+def common(tasks: Sequence[TrialTask]) -> tuple[Recipe, int]:
+    """A recipe and the seed that stand for what all tasks share. Raises ValueError where they cannot be together."""
+    first = tasks[0]
+    alike = heads if first.recipe.model.trainable == "head" else trunk
+    if len({(canonical(alike(task.recipe)), task.seed) for task in tasks}) > 1:
+        raise ValueError("the trials of a job differ in more than what observers do, or heads of one trunk")
+    return first.recipe, first.seed
+
+
+def checked_micro_batch(micro_batch: int | None, recipe: Recipe, built: Built) -> int:
+    """Images per pass. Raises RecipeError where passes cannot add up to the batch's own gradient."""
+    size = recipe.batch.size
+    if micro_batch is None or micro_batch == size:
+        return size
+    rule = None
+    if not 1 <= micro_batch <= size:
+        rule = f"must be from 1 to batch.size, {size}"
+    elif built.batch_statistics:
+        rule = f"'{recipe.model.name}' computes batch statistics (BatchNorm): leave it at batch.size, {size}"
+    elif built.dropout:
+        rule = f"'{recipe.model.name}' has active dropout, drawn pass by pass: leave it at batch.size, {size}"
+    if rule is not None:
+        raise RecipeError([("--micro-batch", micro_batch, rule)])
+    return micro_batch
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------------
 
 
 def _core(job: Job, environment: Environment) -> str:
@@ -88,17 +172,23 @@ def resume(job: Job, work: Work) -> int:
     found = checkpoint.newest_common(job.tasks, _core(job, work.environment))
     if found is None:
         return 0
-    work.learner.restore(found[0].learner)
-    for observer, saved in zip(work.observers, found, strict=True):
-        observer.restore(saved.observer, saved.results)
+    saved = {each.key: each for each in found}
+    for training in work.trainings:
+        training.learner.restore(saved[training.observers[0].task.key].learner)
+        for observer in training.observers:
+            observer.restore(saved[observer.task.key].observer, saved[observer.task.key].results)
     return found[0].epoch
 
 
-def save(job: Job, work: Work, epoch: int) -> None:
-    """Every trial's checkpoint of `epoch`. Older ones go when all have it, so that a kill leaves a common epoch."""
-    learner, core = work.learner.state(), _core(job, work.environment)
-    for observer in work.observers:
+def save(job: Job, work: Work, training: Training, epoch: int) -> None:
+    """The checkpoints of a learner's trials after `epoch`; older ones stay until all trials of the job have theirs."""
+    learner, core = training.learner.state(), _core(job, work.environment)
+    for observer in training.observers:
         key, state, results = observer.task.key, observer.state(), observer.results
         checkpoint.save(observer.task.directory, Checkpoint(core, key, epoch, learner, state, results))
+
+
+def prune(work: Work, epoch: int) -> None:
+    """Drop all checkpoints but those of `epoch`: so a kill leaves an epoch that all trials have."""
     for observer in work.observers:
         checkpoint.prune(observer.task.directory, epoch)

@@ -1,6 +1,10 @@
 """From a recipe's model section to a timm model, and every mistake in it to one clear error. It trains nothing."""
 
+import contextlib
+import dataclasses
+import functools
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +26,7 @@ from tinyablate import recipe
 from tinyablate.errors import RecipeError, WeightsError, listed, nearest
 from tinyablate.recipe import Value
 from tinyablate.train.model.init import keyed_init
+from tinyablate.train.model.split import splits
 
 OWNED_ARGS = {
     "img_size": "the recipe has data.image_size for it",
@@ -62,6 +67,8 @@ class Built:
     trainable_parameters: int
     classifier: tuple[str, ...]
     """Names of the classifier's parameters, in the module's order."""
+    classifiers: tuple[nn.Module, ...]
+    """Its layers: one, or two in distilled models."""
 
 
 def build_model(model: recipe.Model, *, image_size: int, classes: int, seed: int, weights: Path | None) -> Built:
@@ -101,6 +108,8 @@ def describe(module: nn.Module, model: recipe.Model, image_size: int) -> Built:
     _check_patches(module, model, image_size)
     _check_drop_path(module, model)
     classifier = classifier_names(module)
+    if model.distilled_heads == "both":
+        _train_both_heads(module, model)
     if model.trainable == "head":
         if not classifier:
             raise RecipeError([("model.trainable", "head", f"model '{model.name}' has no classifier to train")])
@@ -120,7 +129,30 @@ def describe(module: nn.Module, model: recipe.Model, image_size: int) -> Built:
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         classifier=classifier,
+        classifiers=tuple(_classifiers(module)),
     )
+
+
+def frozen_trunk(built: Built, model: recipe.Model, image_size: int, classes: int) -> bool:
+    """Whether only classifiers are trained, on a trunk that stays as it is and can be passed without them.
+
+    A trunk with batch statistics changes with every pass in training mode, so it is none.
+    """
+    if model.trainable != "head" or built.batch_statistics:
+        return False
+    return _cuts(json.dumps(dataclasses.asdict(model), sort_keys=True), image_size, classes)
+
+
+@functools.lru_cache(maxsize=64)
+def _cuts(model_json: str, image_size: int, classes: int) -> bool:
+    """Whether the model can be cut in front of its classifiers, asked of one without memory for its weights."""
+    model = recipe.Model(**json.loads(model_json))
+    for device in ("meta", "cpu"):  # few models compute on values, which meta tensors do not have
+        with contextlib.suppress(*TIMM_ERRORS), torch.device(device), torch.random.fork_rng(devices=[]):
+            module = construct(model, image_size, classes).eval()
+            size = image_size or own_size(model.name)
+            return splits(module, _classifiers(module), torch.zeros(2, 3, size, size))
+    return False
 
 
 def apply_mode(module: nn.Module, model: recipe.Model, training: bool) -> None:
@@ -274,6 +306,14 @@ def _check_owned(args: Mapping[str, Value]) -> None:
     problems = [(f"model.args.{name}", args[name], why) for name, why in OWNED_ARGS.items() if name in args]
     if problems:
         raise RecipeError([(path, value, f"not here: {why}") for path, value, why in problems])
+
+
+def _train_both_heads(module: nn.Module, model: recipe.Model) -> None:
+    """In training mode each head's scores are given, in eval mode their mean."""
+    if not hasattr(module, "set_distilled_training") or len(_classifiers(module)) != 2:
+        rule = f"model '{model.name}' has one classifier; valid: 'mean'"
+        raise RecipeError([("model.distilled_heads", "both", rule)])
+    module.set_distilled_training(True)  # type: ignore[operator]
 
 
 def _check_patches(module: nn.Module, model: recipe.Model, image_size: int) -> None:

@@ -51,7 +51,10 @@ def images(recipe: Recipe, folder: Path, **more: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [32, 64, 96])
 def test_input_equals_pil_and_torchvision(small_data: Path, size: int) -> None:
-    """An image without augmentation is PIL's bicubic resize and torchvision's normalisation, within a level of 255."""
+    """An image without augmentation is PIL's bicubic resize to the byte, normalised as torchvision does it.
+
+    In float32, rounded three times at values up to 2.7, of which one unit in the last place is 2.4e-7.
+    """
     data = load(small_data, CPU)
     ids = np.array([5, 0, 299])
     transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
@@ -59,8 +62,7 @@ def test_input_equals_pil_and_torchvision(small_data: Path, size: int) -> None:
     expected = torch.stack([transform(picture.resize((size, size), Image.Resampling.BICUBIC)) for picture in pictures])
     ours = Inputs(size, MEAN, STD, CPU)(next(data.val.show([(ids, whole(data.val, ids, size))])))
     assert ours.shape == (3, 3, size, size)
-    assert (ours - expected).abs().max() < 1.1 / 255 / min(STD)
-    assert (ours - expected).abs().mean() < 1e-4
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
 
 def test_labels_belong_to_their_images(small_data: Path, changed: Change) -> None:
@@ -68,7 +70,7 @@ def test_labels_belong_to_their_images(small_data: Path, changed: Change) -> Non
     data = load(small_data, CPU)
     order = randomness.epoch_order(0, 1, 200)
     shown = epoch(changed(**OFF, loss__smoothing=0.0), small_data)
-    labels = torch.cat([batch.targets for batch in shown]).argmax(dim=1)
+    labels = torch.cat([batch.targets(0.1) for batch in shown]).argmax(dim=1)
     assert torch.equal(labels, data.train.labels[torch.from_numpy(order)])
     views = whole(data.train, order[:40], 32)
     first = Inputs(32, MEAN, STD, CPU)(next(data.train.show([(order[:40], views)])))
@@ -110,12 +112,13 @@ def test_flips_are_mirror_images_at_the_recipes_rate(small_data: Path, changed: 
 def test_leaving_out_one_technique_leaves_the_others_as_they_were(small_data: Path, changed: Change) -> None:
     """Without flips the erased rectangles and their noise stay; without erasing the flips stay."""
     unmixed = changed(mix__mixup_alpha=0.0, mix__cutmix_alpha=0.0, augment__erase_prob=1.0)
-    both = images(unmixed, small_data)
+    both, plain = images(unmixed, small_data), images(changed(**OFF), small_data)
     no_flip = images(changed(unmixed, augment__hflip=0.0), small_data)
     no_erase = images(changed(unmixed, augment__erase_prob=0.0), small_data)
-    erased = both != no_erase
+    erased, flipped = no_flip != plain, (no_erase != plain).flatten(1).any(1)
     assert 0.02 < erased.float().mean() < 0.34
-    assert torch.equal(both[erased], no_flip[erased])
+    assert 60 < flipped.sum() < 140
+    assert torch.equal(both, torch.where(erased, no_flip, no_erase))
 
 
 def test_erasing_stands_before_or_after_mixing_as_the_recipe_says(small_data: Path, changed: Change) -> None:
@@ -143,7 +146,7 @@ def test_targets_follow_mixing_and_smoothing(small_data: Path, changed: Change) 
     batch = epoch(recipe, small_data)[0]
     labels = load(small_data, CPU).train.labels[torch.from_numpy(randomness.epoch_order(0, 1, 200)[:40])]
     mixing = mix.draw(recipe.mix, 32, 40, seed=0, epoch=1, step=0)
-    assert torch.equal(batch.targets, mix.soft_targets(labels, 10, 0.1, mixing))
+    assert torch.equal(batch.targets(0.1), mix.soft_targets(labels, 10, 0.1, mixing))
 
 
 def test_epochs_and_seeds_differ(small_data: Path, changed: Change) -> None:
@@ -228,7 +231,7 @@ def test_repeats_stand_in_a_row_and_differ(small_data: Path, changed: Change) ->
     first, shown = epoch(once, small_data), epoch(thrice, small_data)
     assert len(first) == len(shown) == 4
     copies = torch.cat([batch.images for batch in shown])[:198].unflatten(0, (66, 3))
-    labels = torch.cat([batch.targets for batch in shown])[:198].argmax(1).unflatten(0, (66, 3))
+    labels = torch.cat([batch.targets(0.1) for batch in shown])[:198].argmax(1).unflatten(0, (66, 3))
     assert (labels == labels[:, :1]).all()
     assert torch.equal(copies[:50, 0], first[0].images)
     assert (copies[:, 0] != copies[:, 1]).flatten(1).any(1).all()
@@ -276,13 +279,15 @@ def test_a_data_set_is_opened_once(small_data: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_makes_the_same_batches(small_data: Path, changed: Change) -> None:
-    """Every draw is the CPU's, every value within a level of 255 of it."""
+    """Every draw and every byte is the CPU's (this policy's warps take the nearest pixel); noise agrees to rounding."""
     data = load(small_data, torch.device("cuda"))
     inputs = Inputs(32, MEAN, STD, torch.device("cuda"))
-    theirs = list(TrainBatches(changed(), data.train, inputs, classes=10, seed=0).epoch(1))
-    for ours, other in zip(epoch(changed(), small_data), theirs, strict=True):
-        torch.testing.assert_close(ours.targets, other.targets.cpu())
-        assert (ours.images - other.images.cpu()).abs().max() < 1.1 / 255 / min(STD)
+    mixed = {"mix__mixup_alpha": 0.8, "mix__cutmix_alpha": 1.0}
+    recipe = changed(**{**DEIT, **mixed, "augment__policy": "torchvision-randaugment"})
+    theirs = list(TrainBatches(recipe, data.train, inputs, classes=10, seed=0).epoch(1))
+    for ours, other in zip(epoch(recipe, small_data), theirs, strict=True):
+        torch.testing.assert_close(ours.targets(0.1), other.targets(0.1).cpu())
+        torch.testing.assert_close(ours.images, other.images.cpu(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.gpu

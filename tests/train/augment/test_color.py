@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from pictures import pictures
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from timm.data import auto_augment
 from torch import Tensor
@@ -16,20 +17,6 @@ from tinyablate.train.augment.operations import Op, Step, apply
 
 SIZES = [(1, 1), (1, 70), (33, 1), (2, 3), (3, 3), (5, 4), (17, 23), (64, 64), (70, 45)]
 Pixels = np.ndarray
-
-
-def pictures(height: int, width: int) -> Pixels:
-    """Gradients, noise, saturated areas, constant channels, single-valued images, hard edges: uint8 [8, H, W, 3]."""
-    generator = np.random.default_rng(height * 1000 + width)
-    y, x = np.mgrid[:height, :width]
-    noise = generator.integers(0, 256, (height, width, 3))
-    saturated = np.where(noise < 90, 0, np.where(noise > 160, 255, noise))
-    smooth = np.stack([x * 255 // width, y * 255 // height, (x + y) % 256], -1)
-    one_channel = np.where([True, False, True], noise, 200)
-    edges = np.where(((x // 5 + y // 7) % 2)[..., None] > 0, 255, [0, 3, 90])
-    narrow = 100 + noise // 16
-    flat = np.broadcast_to([7, 255, 130], noise.shape)
-    return np.stack([smooth, noise, saturated, one_channel, edges, narrow, flat, np.zeros_like(noise)]).astype(np.uint8)
 
 
 def changed(images: Pixels, op: Op, *values: float) -> Pixels:
@@ -78,17 +65,12 @@ def test_without_strength(op: Op, change: Callable[[Image.Image], Image.Image]) 
 
 
 def test_auto_contrast_of_every_range() -> None:
-    """The table equals PIL's for each of the 32,896 pairs of darkest and brightest level, rounding quirks included."""
+    """Every level equals PIL's for each of the 32,896 pairs of darkest and brightest one, rounding quirks included."""
     low, high = np.nonzero(np.triu(np.ones((256, 256))))
-    for first in range(0, len(low), 1 << 14):
-        ends = np.stack([low[first : first + (1 << 14)], high[first : first + (1 << 14)]], 1).astype(np.uint8)
-        images = torch.from_numpy(np.repeat(ends[:, None, :, None], 3, 3).copy())
-        tables = color.auto_contrast(Chosen.of(images, np.arange(len(ends)), np.zeros((len(ends), 6))))[:, 0].numpy()
-        scale = 255.0 / np.maximum(ends[:, 1].astype(float) - ends[:, 0], 1)
-        offset = -ends[:, 0].astype(float) * scale
-        stretched = np.clip(np.arange(256) * scale[:, None] + offset[:, None], 0, 255).astype(np.uint8)
-        constant = (ends[:, 0] == ends[:, 1])[:, None]
-        np.testing.assert_array_equal(tables, np.where(constant, np.arange(256), stretched))
+    levels = np.clip(np.arange(256), low[:, None], high[:, None]).astype(np.uint8)
+    channels = np.resize(levels, (-(-len(levels) // 3), 3, 256))  # which PIL stretches one by one; two stand twice
+    images = np.ascontiguousarray(channels.transpose(0, 2, 1)[:, None])
+    np.testing.assert_array_equal(changed(images, Op.AUTO_CONTRAST), by_pillow(images, ImageOps.autocontrast))
 
 
 @pytest.mark.parametrize("bits", range(9))
@@ -158,7 +140,7 @@ def test_blur(radius: float) -> None:
 def test_radii_of_a_continuous_range() -> None:
     """200 radii from 0.1 to 2, as 3-Augment draws them, in one batch: each image as PIL's with its own radius."""
     radii = np.random.default_rng(0).uniform(0.1, 2.0, 200)
-    images = np.repeat(pictures(9, 12)[1:2], 200, 0)
+    images = np.repeat(pictures(9, 12)[:1], 200, 0)
     values = np.zeros((200, 6))
     values[:, 0] = radii
     blurred = apply(torch.from_numpy(images.copy()), Step(np.full(200, Op.BLUR, np.int8), values), (0, 0, 0)).numpy()
@@ -178,7 +160,7 @@ def test_radii_of_a_continuous_range() -> None:
         (Op.BRIGHTNESS, (1.37,), lambda images: functional.adjust_brightness(images, 1.37), 0),
         (Op.CONTRAST, (0.37,), lambda images: functional.adjust_contrast(images, 0.37), 1),
         (Op.SATURATION, (1.37,), lambda images: functional.adjust_saturation(images, 1.37), 1),
-        (Op.SHARPNESS, (1.37,), lambda images: functional.adjust_sharpness(images, 1.37), 1),
+        (Op.SHARPNESS, (1.37,), lambda images: functional.adjust_sharpness(images, 1.37), 0),
     ],
 )
 def test_torchvision(op: Op, values: tuple[float, ...], change: Callable[[Tensor], Tensor], most: int) -> None:
@@ -187,11 +169,11 @@ def test_torchvision(op: Op, values: tuple[float, ...], change: Callable[[Tensor
     It stretches contrast in float32 and takes gray without rounding it, so that some levels are truncated otherwise.
     """
     for height, width in ((64, 64), (33, 48)):
-        images = pictures(height, width)
+        images = np.delete(pictures(height, width), 5, 0)  # white, of which torchvision's contrast makes 254
         expected = by_torchvision(images, change).astype(int)
         difference = np.abs(changed(images, op, *values) - expected)
         assert difference.max() <= most
-        assert difference.mean() <= 0.7 * most
+        assert difference.mean() <= 0.45 * most  # measured: at most 0.404
         acts = (expected != images).any((1, 2, 3))
         np.testing.assert_array_equal((changed(images, op, *values) != images).any((1, 2, 3)), acts)
 
@@ -199,7 +181,7 @@ def test_torchvision(op: Op, values: tuple[float, ...], change: Callable[[Tensor
 def test_a_gpu_s_passes() -> None:
     """What a GPU does for all images at once gives the same histograms and looks up the same levels."""
     images = torch.from_numpy(pictures(20, 31))
-    chosen = Chosen.of(images.clone(), np.array([5, 1, 0]), np.full((3, 6), 0.4))
+    chosen = Chosen.of(images.clone(), np.array([7, 0, 3]), np.full((3, 6), 0.4))
     np.testing.assert_array_equal(color._counted(chosen.take()), color._histograms(chosen))
     groups = [
         (chosen.part(0, 2), color.equalize(chosen.part(0, 2))),

@@ -67,13 +67,11 @@ def views_of(augment: Augment, count: int, height: int, width: int, size: int, s
     [(64, 64, 224), (64, 64, 32), (64, 64, 96), (64, 64, 63), (64, 64, 65), (64, 64, 7), (224, 224, 64), (50, 70, 48)],
 )
 def test_resize_equals_pils_bicubic(height: int, width: int, size: int) -> None:
-    """Every pixel is within one level of PIL's, and nearly all are the same, enlarging and shrinking."""
+    """Every byte is PIL's, enlarging and shrinking (sizes for which PIL 13, too, takes the columns first)."""
     images = pictures(6, height, width)
     theirs = np.stack([np.asarray(Image.fromarray(image).resize((size, size), Image.BICUBIC)) for image in images])
     ours = geometry.render(torch.from_numpy(images), views_of(Augment(), 6, height, width, size)).numpy()
-    difference = np.abs(ours.astype(int) - theirs)
-    assert difference.max() <= 1
-    assert difference.mean() < 0.005
+    assert np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("augment", AUGMENTS, ids=name)

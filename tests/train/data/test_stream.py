@@ -299,26 +299,36 @@ def gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, None], ids=["killed", "ctrl-c", "left"])
-def test_processes_end_with_their_parent(end: signal.Signals | None, photos_home: Path) -> None:
-    """However it ends: killed, by Ctrl-C to the whole terminal, or by itself in the middle of an epoch."""
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(photos_home / "pets"), str(Path(__file__).parent), "" if end else "leave"],
+def parent(folder: Path, end: signal.Signals | None) -> subprocess.Popen[str]:
+    """Starts PARENT, which leaves by itself if no signal is to end it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(folder), str(Path(__file__).parent), "" if end else "leave"],
         env={**os.environ, "PYTHONPATH": str(Path(tinyablate.__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    assert parent.stdout is not None
-    pids = [int(pid) for pid in parent.stdout.readline().split()]
-    if end is not None:
-        os.killpg(parent.pid, end) if end == signal.SIGINT else parent.kill()
-    _, errors = parent.communicate(timeout=60)
-    assert len(pids) == 2
-    assert all(gone(pid) for pid in pids)
-    assert errors.count("Traceback") == (end == signal.SIGINT)  # the parent's own KeyboardInterrupt
-    assert errors.count("KeyboardInterrupt") == (end == signal.SIGINT)
+
+
+def test_processes_end_with_their_parent(photos_home: Path) -> None:
+    """However it ends: killed, by Ctrl-C to the whole terminal, or by itself in the middle of an epoch."""
+    ends = (signal.SIGKILL, signal.SIGINT, None)
+    parents = [parent(photos_home / "pets", end) for end in ends]
+    try:
+        for end, started in zip(ends, parents, strict=True):
+            assert started.stdout is not None
+            pids = [int(pid) for pid in started.stdout.readline().split()]
+            if end is not None:
+                os.killpg(started.pid, end) if end == signal.SIGINT else started.kill()
+            _, errors = started.communicate(timeout=60)
+            assert len(pids) == 2, end
+            assert all(gone(pid) for pid in pids), end
+            assert errors.count("Traceback") == (end == signal.SIGINT), errors  # the parent's own KeyboardInterrupt
+            assert errors.count("KeyboardInterrupt") == (end == signal.SIGINT), errors
+    finally:
+        for started in parents:
+            started.kill()
 
 
 def test_the_number_of_processes_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:

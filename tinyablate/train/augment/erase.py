@@ -3,7 +3,6 @@
 Every draw belongs to an image: its rectangles and their noise do not depend on the batch that it is in.
 """
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -11,14 +10,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 from tinyablate.recipe import Augment
+from tinyablate.train.augment.boxes import TRIES, first_fitting
 from tinyablate.train.randomness import Ids, Runs, Shown, stretched
 
-_TRIES = 10
-"""Draws of area and ratio before a rectangle is given up (timm's number)."""
 _APPLY, _TOP, _LEFT, _SHAPE = 0, 1, 2, 3
 """Numbers of the stream's draws; the tries' areas and ratios follow from _SHAPE in pairs."""
-_COUNT = _SHAPE + 2 * _TRIES
-_EACH = 2 + 2 * _TRIES
+_COUNT = _SHAPE + 2 * TRIES
+_EACH = 2 + 2 * TRIES
 """Draws of one rectangle. Those of the second and later ones follow from _COUNT, in the order of the first's."""
 
 
@@ -86,28 +84,20 @@ def _numbered(number: int, augment: Augment, size: int, index: Ids, counts: Ids,
     offset = _COUNT + _EACH * (number - 1) if number else 0
     index, counts = index[counts > number], counts[counts > number]
     images = shown.take(index)
-    height, width = np.zeros(len(index), np.int64), np.zeros(len(index), np.int64)
-    for attempt in range(_TRIES):
-        open_ = np.flatnonzero(height == 0)
-        if not len(open_):
-            break
-        tall, wide = _rectangle(augment, size, counts[open_], images.take(open_), _SHAPE + offset + 2 * attempt)
-        fits = (tall < size) & (wide < size) & (tall > 0) & (wide > 0)
-        height[open_[fits]], width[open_[fits]] = tall[fits], wide[fits]
+    height, width = first_fitting(
+        images,
+        "erase",
+        _SHAPE + offset,
+        shares=augment.erase_area,
+        ratios=augment.erase_ratio,
+        area=lambda share, places: share * size * size / counts[places],
+        most=np.full((2, len(index)), size - 1),
+    )
     fitting = np.flatnonzero(height)
     images, index, height, width = images.take(fitting), index[fitting], height[fitting], width[fitting]
     top = (images.uniform("erase", _TOP + offset) * (size - height + 1)).astype(np.int64)
     left = (images.uniform("erase", _LEFT + offset) * (size - width + 1)).astype(np.int64)
     return Boxes(index, np.full(len(index), number), top, top + height, left, left + width)
-
-
-def _rectangle(augment: Augment, size: int, counts: Ids, shown: Shown, draw: int) -> tuple[Ids, Ids]:
-    """Height and width in pixels that each image draws in one attempt, one of `counts` rectangles."""
-    least, most = augment.erase_area
-    low, high = (math.log(ratio) for ratio in augment.erase_ratio)
-    area = (least + (most - least) * shown.uniform("erase", draw)) * size * size / counts
-    ratio = np.exp(low + (high - low) * shown.uniform("erase", draw + 1))
-    return np.rint(np.sqrt(area * ratio)).astype(np.int64), np.rint(np.sqrt(area / ratio)).astype(np.int64)
 
 
 def erase(images: Tensor, boxes: Boxes, mode: str, shown: Shown) -> Tensor:

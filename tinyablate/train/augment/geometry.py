@@ -8,6 +8,7 @@ Images of various sizes are rendered one by one (`views.render_one`); colours ar
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +18,13 @@ from torch import Tensor
 
 from tinyablate.errors import DataError, RecipeError
 from tinyablate.recipe import Augment, Evaluate
-from tinyablate.train.augment.views import Numbers, Padding, Pixels, Side, Views, gather
+from tinyablate.train.augment.boxes import first_fitting
+from tinyablate.train.augment.views import Boxes, Numbers, Padding, Pixels, Side, Views, gather
 from tinyablate.train.randomness import Shown
 from tinyablate.train.transfer import send
 
 _ROW, _COLUMN, _SHAPE = 0, 1, 2
 """Numbers of the draws of stream "crop"; the tries' areas and ratios follow from _SHAPE in pairs."""
-_TRIES = 10
-"""Draws of area and ratio before the central crop is taken (torchvision's and timm's number)."""
 _BLOCK, _LEAST_BLOCK = 32, 8
 """Output pixels per product on a CPU when enlarging, each needing only the source pixels under them; fewer when
 shrinking. Of 16, 32, 48 and 64 the fastest from 64 to 96, 200, 224 and 384 on one core of an AMD EPYC."""
@@ -56,7 +56,7 @@ def train_views(augment: Augment, shown: Shown, heights: Numbers, widths: Number
     else:
         boxes = _whole(heights, widths, np.full_like(heights, size), np.full_like(widths, size))
     flip, bilinear = shown.uniform("hflip") < augment.hflip, _bilinear(augment, shown)
-    return Views(*boxes, flip=flip, bilinear=bilinear, size=size, padding=mode, antialias=augment.antialias)
+    return Views(**vars(boxes), flip=flip, bilinear=bilinear, size=size, padding=mode, antialias=augment.antialias)
 
 
 def evaluate_views(evaluate: Evaluate, heights: Numbers, widths: Numbers, size: int, crop_pct: float) -> Views:
@@ -67,20 +67,7 @@ def evaluate_views(evaluate: Evaluate, heights: Numbers, widths: Numbers, size: 
     else:
         boxes = _whole(heights, widths, np.full_like(heights, size), np.full_like(widths, size))
     bilinear = np.full(len(heights), evaluate.interpolation == "bilinear")
-    return Views(*boxes, flip=np.zeros(len(heights), bool), bilinear=bilinear, size=size, padding="constant")
-
-
-class _Boxes(NamedTuple):
-    """The first fields of Views, in their order."""
-
-    top: Numbers
-    left: Numbers
-    height: Numbers
-    width: Numbers
-    scaled_height: Numbers
-    scaled_width: Numbers
-    row: Numbers
-    column: Numbers
+    return Views(**vars(boxes), flip=np.zeros(len(heights), bool), bilinear=bilinear, size=size, padding="constant")
 
 
 def _refuse_empty(heights: Numbers, widths: Numbers) -> None:
@@ -95,10 +82,10 @@ def _bilinear(augment: Augment, shown: Shown) -> NDArray[np.bool_]:
     return np.full(len(shown), augment.interpolation == "bilinear")
 
 
-def _whole(heights: Numbers, widths: Numbers, tall: Numbers, wide: Numbers) -> _Boxes:
+def _whole(heights: Numbers, widths: Numbers, tall: Numbers, wide: Numbers) -> Boxes:
     """Whole images scaled to `tall` x `wide`, the window at their corner."""
     zero = np.zeros_like(heights)
-    return _Boxes(zero, zero, heights, widths, tall, wide, zero, zero)
+    return Boxes(zero, zero, heights, widths, scaled_height=tall, scaled_width=wide, row=zero, column=zero)
 
 
 def _short_side_to(heights: Numbers, widths: Numbers, short: int) -> list[Numbers]:
@@ -107,17 +94,17 @@ def _short_side_to(heights: Numbers, widths: Numbers, short: int) -> list[Number
     return [np.where(side == least, short, (short * side / least).astype(np.int64)) for side in (heights, widths)]
 
 
-def _center(heights: Numbers, widths: Numbers, size: int, crop_pct: float) -> _Boxes:
+def _center(heights: Numbers, widths: Numbers, size: int, crop_pct: float) -> Boxes:
     """timm's evaluation: short side to floor(S / crop_pct), then the window that torchvision's CenterCrop takes."""
     boxes = _whole(heights, widths, *_short_side_to(heights, widths, max(math.floor(size / crop_pct), 1)))
     row, column = (
         np.where(side < size, -((size - side) // 2), np.rint((side - size) / 2)).astype(np.int64)
         for side in (boxes.scaled_height, boxes.scaled_width)
     )
-    return boxes._replace(row=row, column=column)
+    return replace(boxes, row=row, column=column)
 
 
-def _random_window(augment: Augment, shown: Shown, heights: Numbers, widths: Numbers, size: int) -> _Boxes:
+def _random_window(augment: Augment, shown: Shown, heights: Numbers, widths: Numbers, size: int) -> Boxes:
     """`src`, `pad`: scaled, padded on every side, any window with equal chance (torchvision's RandomCrop)."""
     padding = augment.crop_padding
     if augment.crop_padding_mode == "reflect" and size <= padding:
@@ -131,36 +118,28 @@ def _random_window(augment: Augment, shown: Shown, heights: Numbers, widths: Num
         _floor(shown.uniform("crop", draw) * (side + 2 * padding - size + 1)) - padding
         for draw, side in ((_ROW, boxes.scaled_height), (_COLUMN, boxes.scaled_width))
     )
-    return boxes._replace(row=row, column=column)
+    return replace(boxes, row=row, column=column)
 
 
-def _random_resized_crop(augment: Augment, shown: Shown, heights: Numbers, widths: Numbers, size: int) -> _Boxes:
+def _random_resized_crop(augment: Augment, shown: Shown, heights: Numbers, widths: Numbers, size: int) -> Boxes:
     """Area uniform, ratio log-uniform, up to ten tries until the box fits, its place uniform (Szegedy et al. 2015)."""
-    height, width = np.zeros_like(heights), np.zeros_like(widths)
-    for attempt in range(_TRIES):
-        open_ = np.flatnonzero(height == 0)
-        if not len(open_):
-            break
-        tall, wide = _try_box(augment, shown.take(open_), heights[open_] * widths[open_], attempt)
-        fits = (tall > 0) & (tall <= heights[open_]) & (wide > 0) & (wide <= widths[open_])
-        height[open_[fits]], width[open_[fits]] = tall[fits], wide[fits]
+    width, height = first_fitting(
+        shown,
+        "crop",
+        _SHAPE,
+        shares=augment.crop_scale,
+        ratios=augment.crop_ratio,
+        area=lambda share, places: share * (heights * widths)[places],
+        most=np.stack([widths, heights]),
+    )
     central = height == 0
     height, width = np.where(central, _central_box(augment, heights, widths), (height, width))
     top, left = (
         np.where(central, room // 2, _floor(shown.uniform("crop", draw) * (room + 1)))
         for draw, room in ((_ROW, heights - height), (_COLUMN, widths - width))
     )
-    whole = np.full_like(heights, size)
-    return _Boxes(top, left, height, width, whole, whole, np.zeros_like(heights), np.zeros_like(heights))
-
-
-def _try_box(augment: Augment, shown: Shown, pixels: Numbers, attempt: int) -> tuple[Numbers, Numbers]:
-    """Height and width that each image draws in this attempt; `pixels` [n] are the images' areas."""
-    least, most = augment.crop_scale
-    low, high = (math.log(ratio) for ratio in augment.crop_ratio)
-    area = (least + (most - least) * shown.uniform("crop", _SHAPE + 2 * attempt)) * pixels
-    ratio = np.exp(low + (high - low) * shown.uniform("crop", _SHAPE + 2 * attempt + 1))
-    return np.rint(np.sqrt(area / ratio)).astype(np.int64), np.rint(np.sqrt(area * ratio)).astype(np.int64)
+    whole, zero = np.full_like(heights, size), np.zeros_like(heights)
+    return Boxes(top, left, height, width, scaled_height=whole, scaled_width=whole, row=zero, column=zero)
 
 
 def _central_box(augment: Augment, heights: Numbers, widths: Numbers) -> tuple[Numbers, Numbers]:

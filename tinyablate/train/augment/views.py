@@ -6,9 +6,9 @@ the processes that decode image files import it, and need no torch. It draws not
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,8 @@ _MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
-class Views:
-    """For each of n images: a box of it is scaled, and a window of `size` x `size` pixels of the result is shown.
-
-    The window may reach beyond the scaled box, which is then continued as `padding` says.
-    """
+class Boxes:
+    """For each of n images: a box of it, what it is scaled to, and where in the result the window lies."""
 
     top: Numbers
     """[n] in pixels of the source image, as the next three."""
@@ -47,6 +44,20 @@ class Views:
     row: Numbers
     """[n] first row of the window in the scaled box, may be negative; as the next."""
     column: Numbers
+
+    @property
+    def boxes(self) -> tuple[Numbers, ...]:
+        """The fields `top` to `column`, in their order."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(Boxes))
+
+
+@dataclass(frozen=True)
+class Views(Boxes):
+    """For each of n images: a box of it is scaled, and a window of `size` x `size` pixels of the result is shown.
+
+    The window may reach beyond the scaled box, which is then continued as `padding` says.
+    """
+
     flip: NDArray[np.bool_]
     """[n] whether the window is mirrored left to right at the end."""
     bilinear: NDArray[np.bool_]
@@ -61,11 +72,6 @@ class Views:
     def __len__(self) -> int:
         return len(self.top)
 
-    @property
-    def boxes(self) -> tuple[Numbers, ...]:
-        """The fields `top` to `column`, in their order."""
-        return tuple(getattr(self, name) for name in _PER_IMAGE[:8])
-
     def sides(self) -> "Iterator[tuple[Side, Side]]":
         """Of every image its vertical and its horizontal side."""
         shared = (self.size, self.padding, self.antialias)
@@ -77,18 +83,8 @@ class Views:
 
     def take(self, index: Numbers | slice) -> "Views":
         """The views of the images at these places [k] of the batch."""
-        return self._with({name: getattr(self, name)[index] for name in _PER_IMAGE})
-
-    @staticmethod
-    def join(parts: Sequence["Views"]) -> "Views":
-        """The views of all parts, one after the other; their size, padding and antialias are the first one's."""
-        return parts[0]._with({name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_IMAGE})
-
-    def _with(self, per_image: Mapping[str, Any]) -> "Views":
-        return dataclasses.replace(self, **per_image)
-
-
-_PER_IMAGE = tuple(field.name for field in dataclasses.fields(Views))[:10]
+        per_image = [*(field.name for field in dataclasses.fields(Boxes)), "flip", "bilinear"]
+        return dataclasses.replace(self, **{name: getattr(self, name)[index] for name in per_image})
 
 
 @dataclass(frozen=True)
@@ -118,14 +114,6 @@ def filter_taps(source: int, target: int, outputs: Numbers, *, bilinear: bool, a
     distance = np.abs((pixels + 0.5 - centers[:, None]) / stretch)
     weights = np.where(pixels < last[:, None], _triangle(distance) if bilinear else _cubic(distance), 0.0)
     return Taps(first, weights / weights.sum(axis=1, keepdims=True))
-
-
-def filter_matrix(source: int, target: int, *, bilinear: bool = False, antialias: bool = True) -> NDArray[np.float64]:
-    """`filter_taps` of all outputs as a matrix [target, source]."""
-    taps = filter_taps(source, target, np.arange(target), bilinear=bilinear, antialias=antialias)
-    matrix = np.zeros((target, source + taps.weights.shape[1]))
-    np.put_along_axis(matrix, taps.first[:, None] + np.arange(taps.weights.shape[1]), taps.weights, axis=1)
-    return matrix[:, :source]
 
 
 def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:

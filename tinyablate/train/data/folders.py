@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import PIL
@@ -28,14 +28,13 @@ from tinyablate.train.data.decode import height_and_width, reason
 from tinyablate.train.data.place import (
     INDEX,
     SPLITS,
+    BaseManifest,
     StoredFile,
     check_sizes,
-    check_types,
     file_problems,
     folder_of,
+    load_manifest,
     publish,
-    read_files,
-    read_raw,
     room_for,
     sha256,
     unusable,
@@ -59,33 +58,13 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a registered folder says of itself."""
+class Manifest(BaseManifest):
+    """What a registered folder says of itself; the images are not among its files."""
 
-    format: int
-    layout: Literal["folders"]
-    name: str
-    fingerprint: str
+    layout: str
+    """`folders`, by which it is known."""
     root: str
     """Absolute path of the folder that holds the images."""
-    train: int
-    """Number of training images."""
-    val: int
-    """Number of validation images."""
-    classes: tuple[str, ...]
-    """Class index -> name of its folder, sorted."""
-    digest: str
-    """sha256 over a line "path<TAB>label<TAB>sha256 of the file" for every image, train before val, in order."""
-    files: tuple[StoredFile, ...]
-    tinyablate: str
-    """Version of tinyablate that registered it."""
-    pillow: str
-    """Version of Pillow that read it."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of all files but the manifest; the images are not among them."""
-        return sum(file.bytes for file in self.files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,13 +214,7 @@ def _manifest(root: Path, data: DataSet, listing: Listing, found: Sequence[Found
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a registered folder whose index has its size. Raises DataError with the command that cures."""
-    try:
-        raw = read_raw(folder, FORMAT)
-        manifest = Manifest(**{**raw, "files": read_files(raw["files"], FILES), "classes": tuple(raw["classes"])})
-        check_types(manifest, **{field: int for field in ("train", "val")})
-        check_types(manifest, **{field: str for field in ("layout", "name", "fingerprint", "root", "digest")})
-    except (ValueError, TypeError, KeyError) as error:
-        raise unusable(folder, f"{MANIFEST} is damaged ({error})") from error
+    manifest = load_manifest(folder, Manifest, FORMAT, FILES)
     check_sizes(folder, manifest)
     return manifest
 

@@ -11,27 +11,25 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 import tinyablate
-from tinyablate.datasets import MANIFEST, DataSet
+from tinyablate.datasets import DataSet
 from tinyablate.errors import DataError
 from tinyablate.train.data import tiny_imagenet
 from tinyablate.train.data.decode import Batch, decode
 from tinyablate.train.data.place import (
     SPLITS,
+    BaseManifest,
     StoredFile,
     check_sizes,
-    check_types,
     file_problems,
     folder_of,
+    load_manifest,
     publish,
-    read_files,
-    read_raw,
     room_for,
     sha256,
     unusable,
@@ -50,32 +48,17 @@ IMAGES_PER_WORKER = 4000
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a packed data set says of itself."""
+class Manifest(BaseManifest):
+    """What a packed data set says of itself. Raises ValueError where its files cannot hold so many images."""
 
-    format: int
-    name: str
-    fingerprint: str
     size: int
     """Height and width in pixels."""
-    train: int
-    """Number of training images."""
-    val: int
-    """Number of validation images."""
-    classes: tuple[str, ...]
-    """Class index -> WordNet id."""
-    digest: str
-    """sha256 over a line "path<TAB>label<TAB>sha256 of the source file" for every image, train before val, in order."""
-    files: tuple[StoredFile, ...]
-    tinyablate: str
-    """Version of tinyablate that packed it."""
-    pillow: str
-    """Version of Pillow that decoded it."""
 
-    @property
-    def bytes(self) -> int:
-        """Size of all files but the manifest."""
-        return sum(file.bytes for file in self.files)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        row, sizes = self.size**2 * 3, {file.name: file.bytes for file in self.files}
+        if (sizes["train.u8"], sizes["val.u8"]) != (self.train * row, self.val * row):
+            raise ValueError("numbers and sizes disagree")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +90,7 @@ def open_packed(folder: Path) -> Packed:
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a prepared data set whose files all have their sizes. Raises DataError as `open_packed` does."""
-    manifest = _load_manifest(folder)
+    manifest = load_manifest(folder, Manifest, FORMAT, FILES)
     check_sizes(folder, manifest)
     return manifest
 
@@ -115,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path) -> list[str]:
     """Every way in which the files differ from the manifest (sha256); empty if in none. Reads everything."""
     try:
-        manifest = _load_manifest(folder)
+        manifest = load_manifest(folder, Manifest, FORMAT, FILES)
     except DataError as error:
         return [str(error)]
     return file_problems(folder, manifest)
@@ -257,25 +240,6 @@ def _manifest(listing: tiny_imagenet.Listing, data: DataSet, folder: Path, writt
         tinyablate=tinyablate.__version__,
         pillow=PIL.__version__,
     )
-
-
-def _load_manifest(folder: Path) -> Manifest:
-    try:
-        return _parse(read_raw(folder, FORMAT))
-    except (ValueError, TypeError, KeyError) as error:
-        raise unusable(folder, f"{MANIFEST} is damaged ({error})") from error
-
-
-def _parse(raw: dict[str, Any]) -> Manifest:
-    """The manifest in `raw`. Raises ValueError, TypeError or KeyError if it is not one."""
-    files = read_files(raw["files"], FILES)
-    manifest = Manifest(**{**raw, "files": files, "classes": tuple(raw["classes"])})
-    check_types(manifest, **{field: int for field in ("size", "train", "val")})
-    check_types(manifest, **{field: str for field in ("name", "fingerprint", "digest", "tinyablate", "pillow")})
-    row = manifest.size**2 * 3
-    if {"train.u8": manifest.train * row, "val.u8": manifest.val * row}.items() - {(f.name, f.bytes) for f in files}:
-        raise ValueError("numbers and sizes disagree")
-    return manifest
 
 
 def _read_labels(path: Path, count: int) -> NDArray[np.int64]:

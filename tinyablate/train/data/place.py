@@ -7,16 +7,17 @@ What the files mean is the business of `packed` and `folders`.
 """
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from tinyablate.datasets import MANIFEST
 from tinyablate.errors import DataError
@@ -37,13 +38,42 @@ class StoredFile:
     bytes: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        check_types(self)
 
-class Listed(Protocol):
-    """A manifest, as far as its files go."""
+
+@dataclass(frozen=True)
+class BaseManifest:
+    """What a prepared data set says of itself. Raises TypeError for a number or a text that is none."""
+
+    format: int
+    name: str
+    fingerprint: str
+    train: int
+    """Number of training images."""
+    val: int
+    """Number of validation images."""
+    classes: tuple[str, ...]
+    """Class index -> name of its folder (in Tiny ImageNet a WordNet id), sorted."""
+    digest: str
+    """sha256 over a line "path<TAB>label<TAB>sha256 of the source file" for every image, train before val, in order."""
+    files: tuple[StoredFile, ...]
+    """Every file beside the manifest."""
+    tinyablate: str
+    """Version of tinyablate that prepared it."""
+    pillow: str
+    """Version of Pillow that read its images."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     @property
-    def files(self) -> Sequence[StoredFile]:
-        """Every file beside the manifest."""
+    def bytes(self) -> int:
+        """Size of all files but the manifest."""
+        return sum(file.bytes for file in self.files)
+
+
+AnyManifest = TypeVar("AnyManifest", bound=BaseManifest)
 
 
 def folder_of(home: Path, name: str) -> Path:
@@ -146,32 +176,27 @@ def layout_of(folder: Path) -> str:
     return "folders" if (folder / INDEX).exists() else "tiny-imagenet"
 
 
-def read_raw(folder: Path, version: int) -> dict[str, Any]:
-    """The content of a manifest of this format. Raises DataError; KeyError, TypeError or ValueError if it is none."""
+def load_manifest(folder: Path, kind: type[AnyManifest], version: int, files: frozenset[str]) -> AnyManifest:
+    """The manifest of this kind and format, which lists `files`. Raises DataError with the command that cures."""
     try:
         raw = json.loads((folder / MANIFEST).read_bytes())
+        if raw["format"] != version:
+            raise unusable(folder, f"prepared in format {raw['format']}, this version reads {version}")
+        listed = tuple(StoredFile(**file) for file in raw["files"])
+        if {file.name for file in listed} != files:
+            raise ValueError("its list of files is not complete")
+        return kind(**{**raw, "files": listed, "classes": tuple(raw["classes"])})
     except OSError as error:
         raise unusable(folder, f"no prepared data set ({MANIFEST}: {error.strerror})") from error
-    if raw["format"] != version:
-        raise unusable(folder, f"prepared in format {raw['format']}, this version reads {version}")
-    return dict(raw)
+    except (ValueError, TypeError, KeyError) as error:
+        raise unusable(folder, f"{MANIFEST} is damaged ({error})") from error
 
 
-def read_files(raw: Sequence[dict[str, Any]], expected: frozenset[str]) -> tuple[StoredFile, ...]:
-    """The files that a manifest lists. Raises TypeError or ValueError."""
-    files = tuple(StoredFile(**file) for file in raw)
-    for file in files:
-        check_types(file, name=str, bytes=int, sha256=str)
-    if {file.name for file in files} != expected:
-        raise ValueError("its list of files is not complete")
-    return files
-
-
-def check_types(part: object, **types: type) -> None:
-    """Raises TypeError when a field of `part` has another type."""
-    for name, kind in types.items():
-        if type(value := getattr(part, name)) is not kind:
-            raise TypeError(f"{name} = {value!r}")
+def check_types(part: StoredFile | BaseManifest) -> None:
+    """Raises TypeError when a number or a text of `part` is none."""
+    for field in dataclasses.fields(part):
+        if field.type in (int, str) and type(value := getattr(part, field.name)) is not field.type:
+            raise TypeError(f"{field.name} = {value!r}")
 
 
 def size_problem(folder: Path, file: StoredFile) -> str | None:
@@ -183,14 +208,14 @@ def size_problem(folder: Path, file: StoredFile) -> str | None:
     return None if size == file.bytes else f"{file.name}: has {size:,} bytes, {file.bytes:,} expected"
 
 
-def check_sizes(folder: Path, manifest: Listed) -> None:
+def check_sizes(folder: Path, manifest: BaseManifest) -> None:
     """Raises DataError when a file of the manifest is missing or has another size."""
     for file in manifest.files:
         if problem := size_problem(folder, file):
             raise unusable(folder, problem)
 
 
-def file_problems(folder: Path, manifest: Listed) -> list[str]:
+def file_problems(folder: Path, manifest: BaseManifest) -> list[str]:
     """Every way in which the files differ from the manifest (sha256); reads them whole. None: the stamp is renewed."""
     states = _states(folder, manifest)
     problems = []
@@ -205,7 +230,7 @@ def file_problems(folder: Path, manifest: Listed) -> list[str]:
     return problems
 
 
-def is_unchanged(folder: Path, manifest: Listed) -> bool:
+def is_unchanged(folder: Path, manifest: BaseManifest) -> bool:
     """Whether the files are as they were when they last matched the manifest: size, times of change, inode.
 
     In milliseconds; it would not notice a disk that returns other bytes than were written, as `file_problems` does.
@@ -217,7 +242,7 @@ def is_unchanged(folder: Path, manifest: Listed) -> bool:
     return bool(stamp == _states(folder, manifest))
 
 
-def _states(folder: Path, manifest: Listed) -> dict[str, list[int]]:
+def _states(folder: Path, manifest: BaseManifest) -> dict[str, list[int]]:
     """The state of each file that is there."""
     states = {}
     for file in manifest.files:

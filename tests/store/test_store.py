@@ -1,5 +1,6 @@
 """The store: identity, claims as leases, one transaction per result, opening of good and bad files."""
 
+import dataclasses
 import os
 import sqlite3
 import subprocess
@@ -19,8 +20,9 @@ from tinyablate.store import opening, schema
 from tinyablate.store import rows as row_forms
 from tinyablate.store import store as module
 from tinyablate.store.opening import database_path
-from tinyablate.store.records import EnvironmentRecord, NewTrial, SweepRecord
+from tinyablate.store.records import EnvironmentRecord, EstimateRecord, MemoryKey, NewTrial, SweepRecord
 from tinyablate.store.store import Store
+from tinyablate.sweep.metrics import KNOWN
 
 OutcomeOf = Callable[[NewTrial], Outcome]
 ENVIRONMENT = EnvironmentRecord(
@@ -81,10 +83,23 @@ def test_a_result_is_stored_whole(store: Store, trials: list[NewTrial], outcome_
     assert store.states([trials[0].key])[trials[0].key] == ("complete", CORE_VERSION, False)
 
 
+def test_every_fact_and_measurement_has_its_column(store: Store, trials: list[NewTrial]) -> None:
+    """A measure trial's metrics stand in the columns of `outcomes` of their names, counts as whole numbers."""
+    names = [m.name for m in KNOWN.values() if m.source != "epochs" and not m.relative_to]
+    assert set(names) == set(schema.FACTS)
+    trial = dataclasses.replace(trials[0], key="0" * 32, kind="measure", measured_on="NVIDIA H200")
+    store.register(SweepRecord("digest", "demo/x", "A title", "text", False, ""), [trial], [])
+    (claim,) = store.claim([trial.key], "job")
+    store.finish(claim, Outcome("complete", (), tuple((name, 7.0) for name in names)))
+    assert rows(
+        store, f"SELECT kind, measured_on, state, epochs, {', '.join(names)} FROM results WHERE epochs = 0"
+    ) == [("measure", "NVIDIA H200", "complete", 0, *[7] * len(names))]
+    (types,) = rows(store, "SELECT typeof(macs), typeof(checkpoint_bytes), typeof(epoch_seconds) FROM outcomes")
+    assert types == ("integer", "integer", "real")
+
+
 def test_ties_go_to_the_earliest_epoch(trials: list[NewTrial], outcome_of: OutcomeOf) -> None:
     """Of epochs with equal top-1 the earliest is the best."""
-    import dataclasses
-
     epochs = [dataclasses.replace(epoch, val_top1=50.0) for epoch in outcome_of(trials[0]).epochs]
     assert row_forms.best_epoch(epochs).epoch == 1
 
@@ -138,6 +153,39 @@ def test_released_and_failed_trials_can_be_claimed_again(store: Store, trials: l
     assert len(store.claim([trials[0].key, trials[1].key], "again")) == 2
 
 
+def test_a_trial_can_be_tried_otherwise(store: Store, trials: list[NewTrial]) -> None:
+    """After `again` the attempt has failed with its cause and the trial is pending; a late call changes nothing."""
+    (claim,) = store.claim([trials[0].key], "job")
+    assert store.again(claim, "out-of-memory", "tried to allocate 2 GiB")
+    assert store.states([trials[0].key])[trials[0].key].state == "pending"
+    assert rows(store, "SELECT state, cause, message FROM attempts") == [
+        ("failed", "out-of-memory", "tried to allocate 2 GiB")
+    ]
+    (second,) = store.claim([trials[0].key], "job")
+    assert not store.again(claim, "out-of-memory", "late")
+    assert store.states([trials[0].key])[trials[0].key].live
+    assert second.earlier == (claim.directory,)
+
+
+def test_the_smallest_micro_batch_is_remembered(store: Store, trials: list[NewTrial]) -> None:
+    """A limit is kept per model, size, trained part, precision and device; a later, larger one does not raise it."""
+    key = MemoryKey.of(trials[0].recipe, "NVIDIA H200")
+    for micro_batch in (64, 16, 32):
+        store.note_limit(key, micro_batch)
+    store.note_limit(key._replace(device="other"), 8)
+    assert store.limits() == {key: 16, key._replace(device="other"): 8}
+
+
+def test_an_estimate_belongs_to_its_sweep(store: Store, trials: list[NewTrial]) -> None:
+    """Each run's estimate is kept beside the sweep that it was made for."""
+    store.note_estimate("digest", EstimateRecord(60.0, "cpu", 4, 1, 0.1, 1000, 3, 2, 1))
+    assert rows(
+        store,
+        "SELECT s.name, e.seconds, e.device, e.devices, e.device_hours, e.disk_bytes, e.jobs, e.from_history, "
+        "e.from_calibration FROM estimates e JOIN sweeps s ON s.id = e.sweep_id",
+    ) == [("demo/x", 60.0, "cpu", 4, 0.1, 1000, 3, 2, 1)]
+
+
 def test_an_older_core_is_stale_and_makes_room(
     store: Store, trials: list[NewTrial], outcome_of: OutcomeOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,8 +224,6 @@ def test_environment_is_recorded_once(store: Store, trials: list[NewTrial]) -> N
 
 def test_a_failing_transaction_leaves_nothing(store: Store, trials: list[NewTrial], outcome_of: OutcomeOf) -> None:
     """If one row of a result cannot be written, none is, and the trial still runs."""
-    import dataclasses
-
     (claim,) = store.claim([trials[0].key], "job")
     outcome = outcome_of(trials[0])
     broken = dataclasses.replace(outcome, epochs=(*outcome.epochs, outcome.epochs[0]))  # epoch 1 twice
@@ -274,17 +320,36 @@ def test_stored_databases_of_every_version_still_open(stored: Path, tmp_path: Pa
         connection.executescript(stored.read_text())
     with Store(tmp_path / "old.db") as store:
         assert rows(store, "SELECT max(version) FROM schema_version") == [(schema.SCHEMA_VERSION,)]
-        assert rows(store, "SELECT state, count(*), round(sum(last_val_top1), 6) FROM results GROUP BY 1") == [
-            ("complete", 6, 435.063687), ("diverged", 3, 214.270897), ("failed", 3, None),
-        ]  # fmt: skip
+        assert rows(
+            store, "SELECT state, count(*), round(sum(last_val_top1), 6) FROM results WHERE kind = 'train' GROUP BY 1"
+        ) == [("complete", 6, 435.063687), ("diverged", 3, 214.270897), ("failed", 3, None)]
 
 
-def test_results_of_version_1_have_the_new_fields_at_their_defaults(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_results_have_the_new_fields_at_their_defaults(version: int, tmp_path: Path) -> None:
     """What was trained before a field existed was trained with its default, and SQL finds it under that."""
+    text = (Path(__file__).parent / "fixtures" / f"schema-{version}.sql").read_text()
     with sqlite3.connect(tmp_path / "old.db") as connection:
-        connection.executescript((Path(__file__).parent / "fixtures" / "schema-1.sql").read_text())
+        connection.executescript(text)
+        known = {name for _, name, *_ in connection.execute("PRAGMA table_info(variants)")}
     default = row_forms.recipe_columns(Recipe(model=Model(name="any")))
-    columns = ("data_split", "data_fraction", "augment_policy", "augment_crop_scale", "mix_keep_rate", "evaluate_split")
+    columns = [column for column in default if column not in known]
     with Store(tmp_path / "old.db") as store:
         found = rows(store, f"SELECT DISTINCT {', '.join(columns)} FROM results")
     assert found == [tuple(default[column] for column in columns)]
+
+
+def test_a_measurement_of_version_3_is_kept(tmp_path: Path) -> None:
+    """The fixture's measurement, micro-batch and estimate are read as they were written."""
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.executescript((Path(__file__).parent / "fixtures" / "schema-3.sql").read_text())
+    with Store(tmp_path / "old.db") as store:
+        assert rows(
+            store,
+            "SELECT measured_on, macs, epoch_seconds, train_peak_memory FROM results "
+            "WHERE kind = 'measure' AND state = 'complete'",
+        ) == [("NVIDIA H200", 1_500_000_000, 2.5, 2**31)]
+        assert store.limits() == {MemoryKey("test_resnet", 32, "all", "bf16", "NVIDIA H200"): 25}
+        assert rows(store, "SELECT e.seconds, e.jobs FROM estimates e JOIN sweeps s ON s.id = e.sweep_id") == [
+            (12.5, 2)
+        ]

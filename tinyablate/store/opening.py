@@ -99,10 +99,10 @@ def stored_version(engine: sa.Engine, path: Path) -> int:
     """Schema version of the database (0: new). StoreError if it is another program's, or a later tinyablate's."""
     with engine.connect() as connection:
         version = _version_inside(connection)
-        foreign = version == 0 and sa.inspect(connection).get_table_names()
-    if foreign:
+        tables = [] if version else sa.inspect(connection).get_table_names()
+    if tables and schema.schema_version.name not in tables:  # it is there when another process has just made them
         raise StoreError(
-            f"{path}: is a database of another program (tables {', '.join(foreign[:3])}); choose another --db"
+            f"{path}: is a database of another program (tables {', '.join(tables[:3])}); choose another --db"
         )
     if version > schema.SCHEMA_VERSION:
         raise StoreError(

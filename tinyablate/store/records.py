@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tinyablate.recipe import Recipe
 
@@ -16,6 +16,9 @@ class NewTrial:
     canonical: str
     seed: int
     fingerprint: str
+    kind: Literal["train", "measure"] = "train"
+    measured_on: str | None = None
+    """Name of the device that a measurement is made on; None for a training."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,44 @@ class StoredState(NamedTuple):
     state: str
     core_version: int | None
     live: bool
+
+
+class MemoryKey(NamedTuple):
+    """What the memory of a forward and backward pass depends on, besides the number of its images."""
+
+    model: str
+    image_size: int
+    """As in the recipe: 0 is the model's own size."""
+    trainable: str
+    precision: str
+    device: str
+    """Name of the device, as environments record it."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, device: str) -> "MemoryKey":
+        """That of `recipe` on this device."""
+        return cls(recipe.model.name, recipe.data.image_size, recipe.model.trainable, recipe.precision, device)
+
+
+@dataclass(frozen=True)
+class EstimateRecord:
+    """What a run was expected to cost when it began."""
+
+    seconds: float
+    """Wall time."""
+    device: str
+    devices: int
+    """How many of them; on CPUs, of cores."""
+    trials_each: int
+    """Trials at a time on one."""
+    device_hours: float
+    """Hours of one such device; on CPUs, of one core."""
+    disk_bytes: int
+    jobs: int
+    from_history: int
+    """How many of the jobs are estimated from earlier trials; …"""
+    from_calibration: int
+    """… and how many from a measurement of a few steps. The rest could not be estimated, and is not in the sums."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,12 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _fact(name: str, value: float) -> float | None:
+    """The value as its column holds it: counts and bytes are whole numbers."""
+    finite = _finite(value)
+    return round(finite) if finite is not None and schema.FACTS[name] is sa.Integer else finite
+
+
 _MEASURED = ("val_top1", "val_top5", "val_loss", "train_loss")
 
 
@@ -39,7 +45,7 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state,
         "epochs": len(outcome.epochs),
         "diverged_epoch": outcome.diverged_epoch,
-        **{name: int(value) for name, value in outcome.metrics if name in ("parameters", "trainable_parameters")},
+        **{name: _fact(name, value) for name, value in outcome.metrics if name in schema.FACTS},
     }
     if outcome.epochs:
         best, last = best_epoch(outcome.epochs), outcome.epochs[-1]

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from tinyablate.recipe import field_specs
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -85,6 +85,7 @@ trials = Table(
     Column("variant_id", ForeignKey("variants.id"), nullable=False),
     Column("seed", Integer, nullable=False),
     Column("fingerprint", Text, nullable=False),
+    Column("measured_on", Text),
     Column("state", Text, nullable=False),
     Column("core_version", Integer),
     Column("fence", Integer, nullable=False),
@@ -162,6 +163,20 @@ attempts = Table(
     UniqueConstraint("trial_id", "number", name="one_attempt_per_number"),
 )
 
+FACTS: dict[str, type[Integer | Float[float]]] = {
+    "parameters": Integer,
+    "trainable_parameters": Integer,
+    "macs": Integer,
+    "checkpoint_bytes": Integer,
+    "layers": Integer,
+    "width": Integer,
+    "epoch_seconds": Float,
+    "train_images_per_second": Float,
+    "inference_images_per_second": Float,
+    "train_peak_memory": Integer,
+}
+"""Columns of `outcomes` that hold what `Outcome.metrics` says of the model and its speed: counts, bytes, seconds."""
+
 outcomes = Table(
     "outcomes",
     metadata,
@@ -177,8 +192,7 @@ outcomes = Table(
         for rule in ("best", "last")
         for name in ("val_top1", "val_top5", "val_loss", "train_loss")
     ),
-    Column("parameters", Integer),
-    Column("trainable_parameters", Integer),
+    *(Column(name, kind) for name, kind in FACTS.items()),
     Index("outcomes_by_trial", "trial_id"),
 )
 
@@ -232,6 +246,34 @@ artefacts = Table(
     Column("bytes", Integer, nullable=False),
 )
 
+limits = Table(
+    "limits",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("image_size", Integer, primary_key=True),
+    Column("trainable", Text, primary_key=True),
+    Column("precision", Text, primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("micro_batch", Integer, nullable=False),
+    Column("noted_at", Float, nullable=False),
+)
+
+estimates = Table(
+    "estimates",
+    metadata,
+    Column("sweep_id", ForeignKey("sweeps.id"), primary_key=True),
+    Column("made_at", Float, primary_key=True),
+    Column("seconds", Float, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("trials_each", Integer, nullable=False),
+    Column("device_hours", Float, nullable=False),
+    Column("disk_bytes", Integer, nullable=False),
+    Column("jobs", Integer, nullable=False),
+    Column("from_history", Integer, nullable=False),
+    Column("from_calibration", Integer, nullable=False),
+)
+
 
 def _written_out(name: str) -> Callable[[Connection], None]:
     """The step whose SQL stands in the file `name`, as it was released. Never edited; changes are later versions."""
@@ -248,6 +290,7 @@ MIGRATIONS: types.MappingProxyType[int, Callable[[Connection], None]] = types.Ma
     {
         1: _written_out("version_1.sql"),  # all tables, and two views for people
         2: _written_out("version_2.sql"),  # the data path's recipe fields
+        3: _written_out("version_3.sql"),  # the core's recipe fields, measurements, micro-batches found, estimates
     }
 )
 """Version -> the step that leads to it from the one before; each runs in one transaction with its record."""

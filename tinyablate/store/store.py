@@ -24,7 +24,16 @@ from tinyablate.job import Outcome, Progress
 from tinyablate.processes import is_dead, own_token
 from tinyablate.store import schema
 from tinyablate.store.opening import database_path, explained, make_engine, migrate, refuse_network, transaction
-from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, NewTrial, StoredState, SweepRecord
+from tinyablate.store.records import (
+    CellOf,
+    Claim,
+    EnvironmentRecord,
+    EstimateRecord,
+    MemoryKey,
+    NewTrial,
+    StoredState,
+    SweepRecord,
+)
 from tinyablate.store.rows import outcome_columns, recipe_columns, result_rows
 
 LEASE_SECONDS = 60.0
@@ -75,8 +84,9 @@ class Store:
             variant_ids = self._register_variants(connection, new)
             rows = [
                 {
-                    "key": trial.key, "kind": "train", "variant_id": variant_ids[trial.canonical], "seed": trial.seed,
-                    "fingerprint": trial.fingerprint, "state": "pending", "fence": 0, "updated_at": time.time(),
+                    "key": trial.key, "kind": trial.kind, "variant_id": variant_ids[trial.canonical],
+                    "seed": trial.seed, "fingerprint": trial.fingerprint, "measured_on": trial.measured_on,
+                    "state": "pending", "fence": 0, "updated_at": time.time(),
                 }
                 for trial in new
             ]  # fmt: skip
@@ -233,6 +243,10 @@ class Store:
         """Record that the attempt failed; the trial has failed too if the lease still holds, which is returned."""
         return self._end(claim, "failed", "failed", cause=cause, message=message, traceback=traceback)
 
+    def again(self, claim: Claim, cause: str, message: str) -> bool:
+        """Record that the attempt failed, and give the trial back to be tried otherwise (in smaller micro-batches)."""
+        return self._end(claim, "failed", "pending", cause=cause, message=message)
+
     def release(self, claim: Claim, cause: str) -> None:
         """Give a claim back unfinished (a clean stop): the trial is pending again, its checkpoints stay."""
         self._end(claim, "interrupted", "pending", cause=cause)
@@ -251,6 +265,31 @@ class Store:
         columns = sa.select(schema.trials.c.fence, schema.trials.c.state)
         row = connection.execute(columns.where(schema.trials.c.id == claim.trial_id)).one()
         return bool(row.fence == claim.fence and row.state == "running")
+
+    # ---- notes ---------------------------------------------------------------------------------------------------
+
+    def note_limit(self, what: MemoryKey, micro_batch: int) -> None:
+        """Remember that memory allowed no larger micro-batch; of several such notes the smallest stays."""
+        table = schema.limits
+        statement = insert(table).values(**what._asdict(), micro_batch=micro_batch, noted_at=time.time())
+        smallest = sa.func.min(table.c.micro_batch, statement.excluded.micro_batch)
+        changed = {"micro_batch": smallest, "noted_at": statement.excluded.noted_at}
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=MemoryKey._fields, set_=changed))
+
+    def limits(self) -> dict[MemoryKey, int]:
+        """The largest micro-batch that memory allows, where a larger one is known to fail."""
+        t = schema.limits.c
+        columns = sa.select(*(t[name] for name in MemoryKey._fields), t.micro_batch)
+        with self._engine.connect() as connection:
+            return {MemoryKey(*key): micro_batch for *key, micro_batch in connection.execute(columns)}
+
+    def note_estimate(self, digest: str, estimate: EstimateRecord) -> None:
+        """Remember what a run of the registered sweep with this digest is expected to cost from now on."""
+        sweep = sa.select(schema.sweeps.c.id).where(schema.sweeps.c.digest == digest)
+        with self._write() as connection:
+            values = {"sweep_id": connection.execute(sweep).scalar_one(), "made_at": time.time(), **asdict(estimate)}
+            connection.execute(sa.insert(schema.estimates), values)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ ROW = '[[rows]]\nlabel = "Default"\n'
         (f"optimizer.eps = 1{'0' * 400}", "must be a finite number"),
         ("augment.hflip = 1.5", "augment.hflip = 1.5: must be at least 0 and at most 1"),
         ("data.normalize = 1", "data.normalize = 1: must be one of 'model', 'imagenet', 'half'"),
-        ('optimizer.name = "adam"', "optimizer.name = \"adam\": must be one of 'adamw', 'sgd'; did you mean 'adamw'?"),
+        ('optimizer.name = "adam"', "optimizer.name = \"adam\": must be one of 'adamw', 'sgd', 'lamb'; did you mean 'adamw'?"),
         (
             'data.name = "shape"',
             "data.name = \"shape\": data set not known; valid: 'shapes', 'tiny-imagenet', 'imagenet-1k'; did you mean "
@@ -58,6 +58,19 @@ def test_level_of_a_later_release_is_refused_by_name(path, level, refuses):
     """A level that the design promises for later says so, with the value."""
     problems = refuses(f'{path} = "{level}"\n{ROW}')
     assert problems == (f'sweep.toml: baseline.{path} = "{level}": does not work yet in tinyablate 0.1.0',)
+
+
+@pytest.mark.parametrize(
+    ("level", "here"),
+    [
+        ("sam", "optimizer.perturbation = 'sam'"),
+        ("nesterov", "optimizer.name = 'sgd' with optimizer.nesterov = true"),
+    ],
+)
+def test_what_stands_elsewhere_is_refused_with_its_place(level, here, refuses):
+    """Names that other programs give to an optimizer lead to the field that holds them here."""
+    problems = refuses(f'optimizer.name = "{level}"\n{ROW}')
+    assert problems == (f'sweep.toml: baseline.optimizer.name = "{level}": is no optimizer here: set {here}',)
 
 
 def test_what_works_is_not_listed_as_later():

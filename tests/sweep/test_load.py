@@ -191,7 +191,7 @@ def test_recipe_file_may_only_hold_a_recipe(write):
             "seeds = [0]\nmetrics = ['val_top1', 'params']",
             "metrics = \"params\": unknown metric; did you mean 'parameters'?",
         ),
-        ("seeds = [0]\nmetrics = ['val_top1', 'macs']", 'metrics = "macs": does not work yet in tinyablate 0.1.0'),
+        ("seeds = [0]\nmetrics = ['val_top1', 'mac']", "metrics = \"mac\": unknown metric; did you mean 'macs'?"),
         ("seeds = [0]\nmetrics = ['val_top1', 'val_top1']", "the same metric twice"),
         ("seeds = [0]\nmetric = 'val_top1'\nmetrics = ['val_top1']", "give `metric` or `metrics`, not both"),
         ("seeds = [0]\nbaseline = 3", "baseline = 3: must be a table"),

@@ -74,3 +74,44 @@ def test_wrong_published_numbers_are_refused(head, columns, published, problem, 
     assert len(problems) == 1
     assert problems[0].startswith('sweep.toml: rows[0] "A".published')
     assert problem in problems[0]
+
+
+GRID = """
+seeds = [0]
+metric = "val_top5"
+baseline.model.name = "test_vit"
+baseline.data.name = "shapes"
+[grid]
+optimizer.lr = [3e-3, 1e-3]
+optimizer.weight_decay = [0.2, 0.05]
+[smoke]
+schedule.epochs = 1
+"""
+BEST = "[[cells]]\nwhere = { optimizer.lr = 1e-3, optimizer.weight_decay = 0.05 }\n"
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_published_number_of_a_cell(loads, smoke):
+    """[[cells]] gives the number of the one combination that it describes, in any shape that a row may use."""
+    sweep = loads(BEST + "published.paper = 99.1\n", head=GRID, smoke=smoke)
+    assert [dict(cell.published) for cell in sweep.cells] == [{}, {}, {}, {"val_top5": {"paper": 99.1}}]
+    assert sweep.axes == ("optimizer.lr", "optimizer.weight_decay")
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("[[cells]]\npublished = 3\n", "cells[0]: `where` is missing"),
+        (BEST, "cells[0]: `published` is missing"),
+        (BEST + "published.paper = 'x'\n", 'cells[0].published.paper = "x": must be a finite number'),
+        (BEST.replace("0.05", "0.01") + "published = 3\n", "cells[0].where: matches no combination of this sweep"),
+        (
+            "[[cells]]\nwhere.optimizer.lr = 1e-3\npublished = 3\n",
+            "cells[0].where: matches 2 combinations of this sweep, not one",
+        ),
+        (BEST + "published = 3\nlabel = 'A'\n", 'cells[0] "A".label = "A": unknown key'),
+    ],
+)
+def test_wrong_cell_is_refused(refuses, entry, problem):
+    """A cell without its place or number, or whose place is none or several, is refused."""
+    assert problem in refuses(entry, head=GRID)[0]

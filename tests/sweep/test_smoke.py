@@ -58,12 +58,53 @@ def test_conditions_see_the_recipe_before_the_overlay(loads):
     assert len(loads(text, head=HEAD, smoke=True).cells) == 2
 
 
+def test_row_has_an_overlay_of_its_own(loads):
+    """A row's smoke goes over [smoke] and its levels, key by key in model.args, on that row's cells alone."""
+    text = f"""
+    {MODELS}smoke = {{ model.args = {{ depth = 2, heads = 3 }}, batch.size = 4 }}
+    [[rows]]
+    label = "C"
+    grid.loss.smoothing = [0.1, 0.2]
+    smoke.model.args.depth = 5
+    [[columns]]
+    label = "short"
+    [[columns]]
+    label = "long"
+    set.schedule.epochs = 300
+    [smoke]
+    batch.size = 8
+    model.args = {{ depth = 1, width = 6 }}
+    [smoke.levels."batch.size"]
+    128 = 16
+    """
+    smoke, plain = loads(text, head=HEAD, smoke=True), loads(text, head=HEAD)
+    assert [(cell.recipe.model.args, cell.recipe.batch.size) for cell in smoke.cells[::2]] == [
+        ({"depth": 1, "width": 6}, 16),
+        ({"depth": 2, "width": 6, "heads": 3}, 4),
+        ({"depth": 5, "width": 6}, 16),
+        ({"depth": 5, "width": 6}, 16),
+    ]
+    assert [cell.recipe.model for cell in smoke.cells[::2]] == [cell.recipe.model for cell in smoke.cells[1::2]]
+    assert [cell.recipe.schedule.epochs for cell in smoke.cells] == [30, 300] * 4
+    assert {(len(cell.recipe.model.args), cell.recipe.batch.size) for cell in plain.cells} == {(0, 128)}
+
+
+def test_row_overlay_alone_keeps_rows_apart(loads):
+    """Two rows that [smoke] would make one trial are two where their own overlays differ."""
+    text = f"{MODELS}smoke.model.args.depth = 2\n[smoke]\nmodel.name = 'tiny'\n"
+    assert [cell.recipe.model.args for cell in loads(text, head=HEAD, smoke=True).cells] == [{}, {"depth": 2}]
+
+
 def test_command_line_wins_over_the_overlay(loads):
-    """`--set` and `--seeds` are a person asking now, so [smoke] does not take them back."""
-    text = f"{MODELS}[smoke]\nschedule.epochs = 1\nbatch.size = 8\n"
+    """`--set` and `--seeds` are a person asking now, so no smoke takes them back."""
+    text = f"{MODELS}smoke.batch.size = 4\n[smoke]\nschedule.epochs = 1\nbatch.size = 8\n"
     sweep = loads(text, head=HEAD, smoke=True, overrides=["schedule.epochs=2", "model.pretrained=true"], seeds=[1, 2])
-    recipe = sweep.cells[0].recipe
-    assert (recipe.schedule.epochs, recipe.batch.size, recipe.model.pretrained) == (2, 8, True)
+    recipes = [cell.recipe for cell in sweep.cells]
+    assert [(recipe.schedule.epochs, recipe.batch.size, recipe.model.pretrained) for recipe in recipes] == [
+        (2, 8, True),
+        (2, 4, True),
+    ]
+    assert loads(text, head=HEAD, smoke=True, overrides=["batch.size=6"]).cells[1].recipe.batch.size == 6
     assert sweep.rows[0].seeds == (1, 2)
 
 
@@ -83,6 +124,10 @@ def test_command_line_wins_over_the_overlay(loads):
         (
             f"{MODELS}[smoke]\nschedule.warmup_epochs = 40\n",
             "with --smoke schedule.warmup_epochs = 40.0: is longer than schedule.epochs (in row 'A')",
+        ),
+        (
+            f"{MODELS}smoke.schedule.warmup_epochs = 40\n[smoke]\nbatch.size = 8\n",
+            "with --smoke schedule.warmup_epochs = 40.0: is longer than schedule.epochs (in row 'B')",
         ),
     ],
 )
@@ -111,10 +156,20 @@ def test_overlay_that_cannot_be_put_on_is_refused(text, problem, refuses):
         ),
         ("[smoke.levels]\noptimizer.lr = 3\n", "smoke.levels.optimizer.lr = 3: must be a table"),
         ("[[smoke]]\nx = 3\n", "smoke = [{x = 3}]: must be a table"),
+        (
+            "smoke.model.nam = 't'\n[smoke]\nbatch.size = 8\n",
+            'rows[1] "B".smoke.model.nam = "t": no such recipe field; did you mean \'model.name\'?',
+        ),
+        ("smoke = 3\n[smoke]\nbatch.size = 8\n", 'rows[1] "B".smoke = 3: must be a table'),
+        (
+            "smoke.levels.batch.size.128 = 8\n[smoke]\nbatch.size = 8\n",
+            'rows[1] "B".smoke.levels: no such recipe field',
+        ),
+        ("smoke.batch.size = 8\n", 'rows[1] "B".smoke: there is no [smoke], which it would go over'),
     ],
 )
 def test_wrong_overlay_is_refused_even_without_smoke(text, problem, refuses):
-    """[smoke] is checked value by value on every load."""
+    """[smoke] and a row's own are checked value by value on every load."""
     problems = refuses(f"{MODELS}{text}", head=HEAD)
     assert len(problems) == 1
     assert problem in problems[0]

@@ -1,13 +1,19 @@
 """Sweeps and results to make tables of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+import analytic
 import pytest
 
-from tinyablate.identity import canonical
+from tinyablate.identity import CORE_VERSION, canonical
+from tinyablate.job import Outcome
+from tinyablate.plan import ask
 from tinyablate.recipe import Data, Model, Recipe
-from tinyablate.sweep.schema import Cell, Column, Exclusion, Row, Sweep
+from tinyablate.store.records import EnvironmentRecord, NewTrial, SweepRecord
+from tinyablate.store.store import Store
+from tinyablate.sweep.schema import Cell, Column, Exclusion, Kind, Row, Sweep
 from tinyablate.tables.layout import CellResult, Provenance
 
 PROVENANCE = Provenance(
@@ -48,8 +54,8 @@ def sweep() -> Callable[..., Sweep]:
         excluded = tuple(Exclusion(rows[row].label, columns[column], "too long") for row, column in without)
         values: dict[str, object] = {
             "name": "t", "path": Path("t.toml"), "title": "A table", "question": "Does it help?", "source": "",
-            "metrics": ("val_top1",), "select": "last", "margin": None, "smoke": False, "overrides": (), "text": "",
-            "digest": "",
+            "figure": None, "metrics": ("val_top1",), "select": "last", "margin": None, "smoke": False,
+            "overrides": (), "text": "", "digest": "",
         }  # fmt: skip
         return Sweep(
             baseline=recipe, rows=tuple(rows), columns=tuple(Column(at, label) for at, label in enumerate(columns)),
@@ -72,3 +78,35 @@ def done() -> Callable[..., list[CellResult]]:
         ]
 
     return make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    with Store(tmp_path / "ablations.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def fill() -> Callable[..., None]:
+    """Stores outcomes of a sweep's trials: for (row, kind) one for each of its first seeds."""
+    environment = EnvironmentRecord(
+        **asdict(analytic.ENVIRONMENT), ray="-", tinyablate="0", core_version=CORE_VERSION, train_digest="t",
+        git_commit="c",
+    )  # fmt: skip
+
+    def put(
+        store: Store, sweep: Sweep, outcomes: Sequence[tuple[tuple[int, Kind], Sequence[Outcome]]], device: str = ""
+    ) -> None:
+        keys = ask(sweep, device).keys
+        for (row, kind), found in outcomes:
+            cell = next(cell for cell in sweep.cells if cell.row == row)
+            for key, seed, outcome in zip(keys[row, 0, kind], sweep.rows[row].seeds, found, strict=False):
+                on = device if kind == "measure" else None
+                trial = NewTrial(key, cell.recipe, cell.canonical, seed, "shapes-v1", kind, on)
+                store.register(SweepRecord(sweep.digest, "s", "S", "", False, ""), [trial], [])
+                (claim,) = store.claim([key], "job")
+                store.begin(claim, environment, 1, None)
+                assert store.finish(claim, outcome)
+
+    return put

@@ -261,11 +261,14 @@ def test_mixtures_are_named(row, sweep, done, change, words):
 
 
 def test_mixed_weights_are_named(row, sweep, done):
-    """Trials of one model that start from different files of weights are named."""
-    first, second, third = done(*BASE)
-    other = third._replace(provenance=dataclasses.replace(third.provenance, weights_digest="b"))
-    (note,) = notes(build(sweep([row(0, "Default")]), {(0, 0): [first, second, other]}), "MIXED")
+    """Trials of one model that start from different files of weights are named; one without weights mixes nothing."""
+    trials = [
+        each._replace(provenance=dataclasses.replace(each.provenance, weights_digest=digest))
+        for each, digest in zip(done(*BASE), ("a", "", "b"), strict=True)
+    ]
+    (note,) = notes(build(sweep([row(0, "Default")]), {(0, 0): trials}), "MIXED")
     assert "2 different files of pretrained weights" in note
+    assert not notes(build(sweep([row(0, "Default")]), {(0, 0): trials[:2]}), "MIXED")
 
 
 def test_equal_provenance_is_no_mixture(row, sweep, done):
@@ -334,3 +337,28 @@ def test_large_table_is_quick(row, sweep, done):
     table = build(ten, results)
     assert time.process_time() - start < 0.6
     assert sum(cell.n for each in table.rows for cell in each.cells) == 100_000
+
+
+def test_ratio_to_the_baseline(row, sweep):
+    """A ratio is taken seed by seed, has an interval of its own and no Δ; a null row is over the baseline's mean."""
+
+    def timed(*seconds, first=0):
+        return [
+            CellResult(seed, "complete", {"epoch_seconds": each}, None, None, "measure")
+            for seed, each in enumerate(seconds, start=first)
+        ]
+
+    rows = [row(0, "AdamW"), row(1, "SAM"), row(2, "noise", seeds=(10, 11, 12), null=True), row(3, "later")]
+    made = sweep(rows, metrics=("epoch_seconds", "relative_epoch_time"))
+    results = {(0, 0): timed(10, 20), (1, 0): timed(18, 38, 40), (2, 0): timed(15, 30, 15, first=10)}
+    table = build(made, results)
+    base, arm, null, later = (each.cells[1] for each in table.rows)
+    assert (base.mean, base.sd, base.low, base.n) == (1.0, None, None, 2)
+    ratios = (1.8, 1.9)
+    ends = scipy.stats.ttest_1samp(ratios, 0).confidence_interval()
+    assert (arm.mean, arm.low, arm.high) == pytest.approx((1.85, ends.low, ends.high))
+    assert (arm.delta, arm.n, arm.marks) == (None, 2, ("1 missing",))  # of the baseline, whose third seed is not there
+    assert (null.mean, null.n) == (pytest.approx(20 / 15), 3)
+    assert (later.state, later.marks) == ("missing", ("3 missing",))
+    assert [column.compared for column in table.columns] == [True, False]
+    assert notes(table, "epoch (s) of the row over that of the row it is compared with")

@@ -170,7 +170,8 @@ def test_bytes_do_not_depend_on_hashing():
         results = {(at, 0): [result(at, seed) for seed in range(3)] for at in range(9)}
         columns, metrics = (Column(0, ""),), ("val_top1",)
         sweep = Sweep(
-            "n", Path("n"), "t", "q", "", metrics, "best", None, recipe, rows, columns, cells, (), False, (), "", ""
+            "n", Path("n"), "t", "q", "", metrics, "best", None, recipe, None, rows, columns, cells, (), False, (), "",
+            "",
         )
         table = build(sweep, results)
         print(*(render(table, format) for format in ("terminal", "markdown", "csv", "json")))
@@ -224,7 +225,7 @@ def test_csv(table, crossed):
     lines = list(csv.DictReader(io.StringIO(render(table, "csv"))))
     assert list(lines[0]) == [
         "label", "group", "column", "metric", "mean", "sd", "n", "n_planned", "delta", "delta_low", "delta_high",
-        "state", "published_paper", "published_reproduction",
+        "state", "unit", "low", "high", "standing", "published_paper", "published_reproduction",
     ]  # fmt: skip
     cell = table.rows[1].cells[0]
     assert (lines[1]["label"], lines[1]["group"]) == ("Remove Mixup", "Mixing")
@@ -244,12 +245,13 @@ def test_json_keeps_its_contract(table):
         raise AssertionError(constant)
 
     read = json.loads(render(table, "json"), parse_constant=refuse)
-    assert list(read) == ["title", "rows", "footnotes"]
+    assert list(read) == ["title", "rows", "footnotes", "axes"]
     assert [list(each) for each in read["rows"]] == [["label", "group", "cells"]] * 4
     cell = read["rows"][2]["cells"][0]
     assert cell == {
         "column": "", "metric": "val_top1", "mean": 91.0, "sd": None, "n": 1, "n_planned": 3, "delta": 0.0,
-        "delta_low": None, "delta_high": None, "state": "partial", "published": {},
+        "delta_low": None, "delta_high": None, "state": "partial", "unit": "%", "low": None, "high": None,
+        "standing": None, "published": {},
     }  # fmt: skip
     assert read["rows"][0]["cells"][0]["published"] == {"paper": 91.34, "reproduction": 91.0}
     assert read["footnotes"] == list(table.footnotes)

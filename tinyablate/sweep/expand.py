@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tinyablate.identity import differences
 from tinyablate.recipe import Recipe
+from tinyablate.sweep import metrics
 from tinyablate.sweep.form import Form, RowForm
 from tinyablate.sweep.grid import Draft, Grid
 from tinyablate.sweep.schema import Cell, Column, Exclusion, Row
@@ -34,19 +35,20 @@ def expand(form: Form, smoke: bool = False, seeds: Sequence[int] | None = None) 
         return None
     drafts, excluded = grid.drafts()
     _refuse_same_trials(grid, rows, [draft for draft in drafts if grid.rows[draft.row].place not in grid.idle])
+    _refuse_late_epochs(grid, drafts)
     if smoke and not form.place.problems:
         small = [grid.small(draft) for draft in drafts]
         _refuse_merged_by_smoke(grid, rows, drafts, small)
         drafts = small
     if not drafts:
         return None
+    published = grid.published(drafts)
     return Expansion(
         baseline=grid.baseline(smoke) or drafts[0].recipe,
         rows=rows,
         columns=tuple(Column(index, column.label) for index, column in enumerate(grid.columns)),
         cells=tuple(
-            Cell(each.row, each.column, each.recipe, each.canonical,
-                 grid.rows[each.row].published.get(grid.columns[each.column].label, {}))
+            Cell(each.row, each.column, each.recipe, each.canonical, published[each.row, each.column])
             for each in drafts
         ),
         excluded=excluded,
@@ -92,6 +94,21 @@ def _refuse_same_trials(grid: Grid, rows: Sequence[Row], drafts: Sequence[Draft]
         why = f"{idle} has no effect as the other fields stand" if idle else f"one recipe, seed {common} in both"
         cure = "drop one" + ("" if idle else " or give it other seeds")
         place.refuse(f"{names} are the same trial: {why}; {cure}")
+
+
+def _refuse_late_epochs(grid: Grid, drafts: Sequence[Draft]) -> None:
+    """Refuse a metric of an epoch that no cell reaches. A schedule from the command line may be too short: a trial run.
+
+    Asked before the overlay of `--smoke`, which shortens schedules too; its table shows such cells as not measured.
+    """
+    if not drafts or any(path.startswith("schedule.") for path in grid.form.overridden):
+        return
+    longest = max(drafts, key=lambda draft: draft.recipe.schedule.total_epochs)
+    epochs = longest.recipe.schedule.total_epochs
+    for name in filter(metrics.is_known, grid.form.metrics):
+        if (metrics.lookup(name).epoch or 0) > epochs:
+            where = grid.name(longest.row, longest.column)
+            grid.form.place.key("metrics").refuse(f"no row trains so long: {where} has the most epochs, {epochs}", name)
 
 
 def _refuse_merged_by_smoke(grid: Grid, rows: Sequence[Row], drafts: Sequence[Draft], small: Sequence[Draft]) -> None:

@@ -22,9 +22,14 @@ LATER = f"does not work yet in tinyablate {tinyablate.__version__}"
 LATER_LEVELS: Mapping[str, tuple[str, ...]] = {
     "model.trainable": ("attn",),
     "loss.name": ("bce",),
-    "optimizer.name": ("lamb", "sam", "asam", "pugd"),
 }
 """Levels that the design names and this version cannot compute: refused by name, never ignored."""
+
+ELSEWHERE: Mapping[str, str] = {
+    **{f"optimizer.name={level}": f"optimizer.perturbation = '{level}'" for level in ("sam", "asam", "pugd")},
+    "optimizer.name=nesterov": "optimizer.name = 'sgd' with optimizer.nesterov = true",
+}
+"""`field=level` as other programs have it -> where it stands here."""
 
 ARGS = "model.args"
 """The one field whose keys are free: timm's `create_model` takes them."""
@@ -299,6 +304,8 @@ def _typed(path: str, raw: object) -> Value:
         return _argument(raw)
     if raw in LATER_LEVELS.get(path, ()):
         raise ValueError(LATER)
+    if here := ELSEWHERE.get(f"{path}={raw}"):
+        raise ValueError(f"is no optimizer here: set {here}")
     value = _converted(path, raw)
     if rule := broken_bound(path, value):
         raise ValueError(rule)

@@ -33,6 +33,8 @@ class RowForm:
     seeds: tuple[int, ...] | None = None
     """None: the sweep's."""
     published: Published = field(default_factory=dict)
+    smoke: Assignments = field(default_factory=dict)
+    """What `--smoke` puts over this row alone, after everything else."""
     reference: int | None = None
     """Only for components; in other sweeps the first row that sets nothing."""
     broken: bool = False
@@ -57,6 +59,15 @@ class ExcludeForm:
     where: Condition
     reason: str
     place: Place
+
+
+@dataclass(frozen=True)
+class CellForm:
+    """An entry of [[cells]]: what was published of one cell, for grids, which have no [[rows]] to say it in."""
+
+    where: Condition
+    published: Mapping[str, Mapping[str, float]]
+    """Metric -> source -> number."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ class Form:
     axes: tuple[Axis, ...]
     """Of [grid], then [zip]."""
     excludes: tuple[ExcludeForm, ...]
+    cells: tuple[CellForm, ...]
     smoke: Smoke
     components: Components | None
 

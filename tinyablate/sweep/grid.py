@@ -1,7 +1,7 @@
 """The recipes where the rows and columns of a form meet, and what can only be refused once they are built."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyablate.errors import RecipeError
@@ -38,6 +38,7 @@ class Grid:
         """Places of rows refused for changing nothing: that they repeat another row's trial is no second mistake."""
         self._row_layers = [_layer(row.set) for row in self.rows]
         self._column_layers = [_layer(column.set) for column in self.columns]
+        self._smoke_layers = [_layer(row.smoke, form.overridden) for row in self.rows]
         self._overlays: dict[tuple[str | None, ...], Layer] = {}
         self._builder = Builder({path: leaf.value for path, leaf in form.baseline.items()})
 
@@ -71,12 +72,31 @@ class Grid:
             self._refuse_unmatched(matched, bool(found))
         return found, tuple(excluded)
 
+    def published(self, drafts: Sequence[Draft]) -> dict[tuple[int, int], Mapping[str, Mapping[str, float]]]:
+        """(row, column) -> metric -> source -> number of these cells, from the rows and from [[cells]].
+
+        An entry of [[cells]] is about one cell: it is refused where it matches none, or several.
+        """
+        found = {(d.row, d.column): self.rows[d.row].published.get(self.columns[d.column].label, {}) for d in drafts}
+        for entry in self.form.cells:
+            matching = [at for at in found if self._holds(entry.where, *at)]
+            if len(matching) == 1:
+                found[matching[0]] = {**found[matching[0]], **entry.published}
+            elif self.clean:
+                named = (
+                    f"{len(matching)} combinations of this sweep, not one"
+                    if matching
+                    else "no combination of this sweep"
+                )
+                entry.where.place.refuse(f"matches {named}")
+        return found
+
     def small(self, draft: Draft) -> Draft:
         """The cell under the overlay of `--smoke`; as it was, after noting why, where that makes no possible recipe."""
         row, column = self._row_layers[draft.row], self._column_layers[draft.column]
         values = _Values(self.rows[draft.row].set, self.columns[draft.column].set, self.flat)
         try:
-            recipe = self._builder.recipe(column, row, self._overlay(values))
+            recipe = self._builder.recipe(column, row, self._overlay(values), self._smoke_layers[draft.row])
         except RecipeError as error:
             where = self.name(draft.row, draft.column)
             for path, value, rule in error.problems:
@@ -175,5 +195,5 @@ class _Values:
         return leaf.value if leaf else self._flat.get(path)
 
 
-def _layer(changes: Assignments) -> Layer:
-    return Layer({path: leaf.value for path, leaf in changes.items()})
+def _layer(changes: Assignments, overridden: frozenset[str] = frozenset()) -> Layer:
+    return Layer({path: leaf.value for path, leaf in changes.items() if path not in overridden})

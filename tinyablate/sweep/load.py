@@ -9,6 +9,7 @@ from pathlib import Path
 from tinyablate.errors import SweepError, nearest
 from tinyablate.sweep.expand import expand
 from tinyablate.sweep.fields import Place
+from tinyablate.sweep.figure import drawing
 from tinyablate.sweep.form import Source
 from tinyablate.sweep.parse import parse, seeds_of
 from tinyablate.sweep.schema import Sweep
@@ -35,6 +36,7 @@ def load(
     sources = chain(path, problems)
     _stop_at(problems)
     form = parse(sources, overrides)
+    drawn = drawing(sources[0])
     if smoke and not form.smoke.given:
         form.place.refuse("--smoke: this sweep has no [smoke] overlay")
     if seeds is not None:
@@ -43,7 +45,9 @@ def load(
     _stop_at(problems)
     if expansion is None:
         raise SweepError([f"{path}: no cell remains"])
-    text = "".join(f"# ---- {source.name} ----\n{source.text}\n" for source in sources)
+    files = [(source.name, source.text) for source in sources]
+    files += [(drawn.file.name, drawn.file.text)] if drawn and drawn.file else []
+    text = "".join(f"# ---- {name} ----\n{content}\n" for name, content in files)
     asked = json.dumps([text, smoke, list(overrides), None if seeds is None else list(seeds)])
     name = name or name_of(path)
     return Sweep(
@@ -56,6 +60,7 @@ def load(
         select=form.select,
         margin=form.margin,
         baseline=expansion.baseline,
+        figure=drawn.figure if drawn else None,
         rows=expansion.rows,
         columns=expansion.columns,
         cells=expansion.cells,
@@ -64,6 +69,7 @@ def load(
         overrides=tuple(overrides),
         text=text,
         digest=hashlib.sha256(asked.encode()).hexdigest(),
+        axes=tuple(", ".join(axis.paths) for axis in form.axes),
     )
 
 
@@ -77,11 +83,13 @@ def read_heading(path: Path) -> dict[str, str]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The sweep file at `path` and all that it extends. Raises SweepError if one cannot be read."""
+    """The sweep file at `path`, all that it extends, its published curves. Raises SweepError if one cannot be read."""
     problems: list[str] = []
     sources = chain(path, problems)
     _stop_at(problems)
-    return [source.path for source in sources]
+    drawn = drawing(sources[0])
+    _stop_at(problems)
+    return [source.path for source in sources] + ([drawn.file.path] if drawn and drawn.file else [])
 
 
 def name_of(path: Path) -> str:

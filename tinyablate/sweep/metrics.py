@@ -1,7 +1,10 @@
 """The metrics that a sweep may name; it computes none of them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+Source = Literal["epochs", "facts", "measured"]
 
 
 @dataclass(frozen=True)
@@ -12,13 +15,20 @@ class Metric:
     title: str
     """Heading of its column."""
     unit: str
-    """`%`, or empty."""
+    """`%`, `G`, `MiB`, `s`, `/s`, `x`, or empty."""
     better: Literal["max", "min"] | None
     """Which end is good; None where neither is, as with a count."""
     digits: int
     """Digits after the decimal point in a table."""
-    source: Literal["epochs", "metrics"]
-    """Table of the store that holds it: one value per epoch, or one per trial."""
+    source: Source
+    """`epochs`: a value per epoch of a training. `facts`: known of the model, by trials of either kind. `measured`: by
+    trials of kind `measure`, which have the device to themselves."""
+    scale: float = 1.0
+    """What the store's number is multiplied by to be in `unit`. Published numbers are in `unit`."""
+    epoch: int | None = None
+    """Of `epochs` metrics: this epoch's value (`val_top1@3`) instead of the one that `select` chooses."""
+    relative_to: str = ""
+    """The metric that this one is the ratio of: the row's value over that of the row it is compared with."""
 
 
 KNOWN = {
@@ -28,11 +38,47 @@ KNOWN = {
         Metric("val_top5", "top-5", "%", "max", 2, "epochs"),
         Metric("val_loss", "validation loss", "", "min", 4, "epochs"),
         Metric("train_loss", "training loss", "", "min", 4, "epochs"),
-        Metric("parameters", "parameters", "", None, 0, "metrics"),
-        Metric("trainable_parameters", "trainable parameters", "", None, 0, "metrics"),
+        Metric("parameters", "parameters", "", None, 0, "facts"),
+        Metric("trainable_parameters", "trainable parameters", "", None, 0, "facts"),
+        Metric("macs", "MACs", "G", None, 2, "facts", 1e-9),
+        Metric("layers", "layers", "", None, 0, "facts"),
+        Metric("width", "width", "", None, 0, "facts"),
+        Metric("checkpoint_bytes", "checkpoint", "MiB", None, 1, "facts", 1 / 2**20),
+        Metric("epoch_seconds", "epoch", "s", "min", 1, "measured"),
+        Metric("relative_epoch_time", "epoch time", "x", "min", 2, "measured", relative_to="epoch_seconds"),
+        Metric("train_images_per_second", "training", "/s", "max", 1, "measured"),
+        Metric("inference_images_per_second", "inference", "/s", "max", 1, "measured"),
+        Metric("train_peak_memory", "peak memory", "MiB", "min", 0, "measured", 1 / 2**20),
     )
 }
 """Every metric of this version by name."""
 
-LATER = ("macs",)
-"""Metrics that the design names and this version does not measure: refused by name."""
+
+def lookup(name: str) -> Metric:
+    """The metric called `name`; `val_top1@3` is `val_top1` after epoch 3. Raises KeyError."""
+    base, at, digits = name.partition("@")
+    metric = KNOWN[base]
+    if not at:
+        return metric
+    epoch = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
+    if metric.source != "epochs" or epoch < 1 or digits != str(epoch):
+        raise KeyError(name)
+    return replace(metric, name=name, title=f"{metric.title} @{epoch}", epoch=epoch)
+
+
+def is_known(name: str) -> bool:
+    """Whether `lookup` finds it."""
+    try:
+        lookup(name)
+    except KeyError:
+        return False
+    return True
+
+
+def tested(names: Sequence[str]) -> int | None:
+    """Index of the first metric whose differences between rows are a matter of chance; None if there is none.
+
+    Facts of a model are no matter of chance, and a ratio is a comparison by itself.
+    """
+    known = enumerate(map(lookup, names))
+    return next((at for at, metric in known if metric.source != "facts" and not metric.relative_to), None)

@@ -6,7 +6,6 @@ from typing import Any
 from tinyablate.errors import listed, nearest
 from tinyablate.sweep import metrics
 from tinyablate.sweep.fields import (
-    LATER,
     Assignments,
     Condition,
     Leaf,
@@ -23,12 +22,23 @@ from tinyablate.sweep.fields import (
     levels,
     override,
 )
-from tinyablate.sweep.form import Axis, ColumnForm, Components, ExcludeForm, Form, Part, RowForm, Smoke, Source
+from tinyablate.sweep.form import (
+    Axis,
+    CellForm,
+    ColumnForm,
+    Components,
+    ExcludeForm,
+    Form,
+    Part,
+    RowForm,
+    Smoke,
+    Source,
+)
 from tinyablate.sweep.published import published
 
 KEYS = (
     "title", "question", "source", "extends", "metric", "metrics", "select", "seeds", "margin", "baseline", "rows",
-    "columns", "grid", "zip", "exclude", "smoke", "components",
+    "columns", "grid", "zip", "exclude", "smoke", "components", "figure", "cells",
 )  # fmt: skip
 """What may stand at the top of a sweep file."""
 
@@ -54,6 +64,7 @@ def parse(sources: Sequence[Source], overrides: Sequence[str]) -> Form:
     names = _metrics(table, place)
     columns = tuple(_column(raw, spot) for raw, spot in _entries(table, "columns", place))
     labels = tuple(column.label for column in columns) or ("",)
+    smoke = _smoke(sources)
     return Form(
         place=place,
         kinds=frozenset(table.keys() & {"rows", "columns", "grid", "zip", "components"}),
@@ -67,11 +78,12 @@ def parse(sources: Sequence[Source], overrides: Sequence[str]) -> Form:
         baseline=baseline | given,
         baseline_broken=baseline_broken,
         overridden=frozenset(given),
-        rows=tuple(_row(raw, spot, names, labels) for raw, spot in _entries(table, "rows", place)),
+        rows=tuple(_row(raw, spot, names, labels, smoke.given) for raw, spot in _entries(table, "rows", place)),
         columns=columns,
         axes=_grid(table, place) + _zip(table, place),
         excludes=tuple(_exclude(raw, spot) for raw, spot in _entries(table, "exclude", place)),
-        smoke=_smoke(sources),
+        cells=tuple(_cell(raw, spot, names) for raw, spot in _entries(table, "cells", place)),
+        smoke=smoke,
         components=_components(table["components"], place.key("components")) if "components" in table else None,
     )
 
@@ -141,15 +153,20 @@ def _entries(table: Mapping[str, Any], name: str, place: Place) -> list[tuple[Ma
     return [(as_table(entry, spot), spot) for entry, spot in zip(raw, spots, strict=True)]
 
 
-def _row(table: Mapping[str, Any], place: Place, names: tuple[str, ...], columns: tuple[str, ...]) -> RowForm:
+def _row(
+    table: Mapping[str, Any], place: Place, names: tuple[str, ...], columns: tuple[str, ...], any_smoke: bool
+) -> RowForm:
     before = len(place.problems)
-    check_keys(table, ("label", "group", "set", "published", "when", "grid", "seeds"), place, "the row's `set`")
+    known = ("label", "group", "set", "published", "when", "grid", "seeds", "smoke")
+    check_keys(table, known, place, "the row's `set`")
     axes = _grid(table, place)
     changes = assignments(table.get("set", {}), place.key("set"))
     for path in changes.keys() & {path for axis in axes for path in axis.paths}:
         place.key("grid").key(path).refuse("the row's `set` gives it too")
     if axes and "published" in table:
         place.key("published").refuse("one row's numbers cannot be shared by the rows of its grid: write the rows out")
+    if "smoke" in table and not any_smoke:
+        place.key("smoke").refuse("there is no [smoke], which it would go over")
     return RowForm(
         label=_label(table, place),
         place=place,
@@ -159,6 +176,7 @@ def _row(table: Mapping[str, Any], place: Place, names: tuple[str, ...], columns
         when=condition(table["when"], place.key("when")) if "when" in table else None,
         seeds=seeds_of(table["seeds"], place.key("seeds")) if "seeds" in table else None,
         published=published(table.get("published", {}), place.key("published"), names, columns),
+        smoke=assignments(table.get("smoke", {}), place.key("smoke")),
         broken=len(place.problems) > before,
     )
 
@@ -185,6 +203,15 @@ def _exclude(table: Mapping[str, Any], place: Place) -> ExcludeForm:
     return ExcludeForm(
         condition(table["where"], place.key("where")) if "where" in table else Condition({}, place), reason, place
     )
+
+
+def _cell(table: Mapping[str, Any], place: Place, names: tuple[str, ...]) -> CellForm:
+    check_keys(table, ("where", "published"), place)
+    for key in ("where", "published"):
+        if key not in table:
+            place.refuse(f"`{key}` is missing")
+    where = condition(table["where"], place.key("where")) if "where" in table else Condition({}, place)
+    return CellForm(where, published(table.get("published", {}), place.key("published"), names, ("",)).get("", {}))
 
 
 def _grid(table: Mapping[str, Any], place: Place) -> tuple[Axis, ...]:
@@ -283,14 +310,20 @@ def _metrics(table: Mapping[str, Any], place: Place) -> tuple[str, ...]:
         place.refuse(f"must be a list of {listed(metrics.KNOWN)}", raw)
         names = []
     for index, name in enumerate(names):
-        if name in metrics.LATER:
-            place.refuse(LATER, name)
-        elif name not in tuple(metrics.KNOWN):  # a tuple, as the name may be a list, which has no hash
-            valid = f"{nearest(str(name), metrics.KNOWN)} (valid: {listed(metrics.KNOWN)})"
-            place.refuse(f"unknown metric{valid}", name)
-        elif name in names[:index]:
+        if name in names[:index]:
             place.refuse("the same metric twice", name)
+        elif not isinstance(name, str) or not metrics.is_known(name):
+            place.refuse(_metric_rule(str(name)), name)
     return tuple(name for name in names if isinstance(name, str)) or ("val_top1",)
+
+
+def _metric_rule(name: str) -> str:
+    """What is wrong with a metric's name, and what would be right."""
+    base, at, _ = name.partition("@")
+    if at and base in metrics.KNOWN:
+        per_epoch = [each.name for each in metrics.KNOWN.values() if each.source == "epochs"]
+        return f"METRIC@EPOCH is {listed(per_epoch)} after an epoch counted from 1, such as val_top1@3"
+    return f"unknown metric{nearest(base, metrics.KNOWN)} (valid: {listed(metrics.KNOWN, 20)})"
 
 
 def _margin(table: Mapping[str, Any], place: Place) -> float | None:

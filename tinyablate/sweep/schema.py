@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from tinyablate.recipe import Recipe
+from tinyablate.sweep import metrics
+
+Kind = Literal["train", "measure"]
+"""What a trial does: train, or measure speed on a device that it has to itself."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,16 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A metric over the epochs, one line per row: the mean over seeds with its spread."""
+
+    metric: str
+    """Of source `epochs`."""
+    published: Mapping[str, tuple[tuple[int, float], ...]]
+    """Label -> (epoch, value): the published curves, from a CSV file beside the sweep; drawn under ours."""
+
+
+@dataclass(frozen=True)
 class Sweep:
     """One file and the question it asks, complete: nothing in it needs the file again."""
 
@@ -63,12 +77,14 @@ class Sweep:
     question: str
     source: str
     metrics: tuple[str, ...]
-    """Names in `metrics.KNOWN`."""
+    """Names that `metrics.lookup` knows."""
     select: Literal["best", "last"]
     margin: float | None
     """The smallest difference that matters, in the unit of the first metric."""
     baseline: Recipe
     """What rows and columns change; the first cell's where [baseline] is no whole recipe (each row names its model)."""
+    figure: "Figure | None"
+    """What `tinyablate figure` draws; None where the file has no [figure]."""
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     cells: tuple[Cell, ...]
@@ -81,3 +97,13 @@ class Sweep:
     """The file and all that it extends, verbatim, each after a line with its name."""
     digest: str
     """sha256 of text, smoke, overrides and the seeds asked for."""
+    axes: tuple[str, ...] = ()
+    """Of each axis of [grid] and [zip] its field, or the fields that move together; empty where rows are listed."""
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of trials that its metrics and figure need; facts of a model come with either."""
+        sources = {metrics.lookup(name).source for name in self.metrics}
+        train: tuple[Kind, ...] = ("train",) if "epochs" in sources or self.figure else ()
+        measure: tuple[Kind, ...] = ("measure",) if "measured" in sources or not train else ()
+        return train + measure

@@ -10,6 +10,7 @@ from tinyablate import datasets
 from tinyablate.sweep import metrics
 from tinyablate.sweep.schema import Row, Sweep
 from tinyablate.tables import stats
+from tinyablate.tables.about import about_metrics
 from tinyablate.tables.schema import Provenance, TableRow
 
 
@@ -20,21 +21,28 @@ class Facts:
     unpaired: frozenset[int]
     """Indices of the rows whose difference is between independent runs."""
     correlation: stats.Array
-    """Pearson's r of each paired comparison in the first metric."""
+    """Pearson's r of each paired comparison in the metric that `metrics.tested` gives."""
     diverged: tuple[str, ...]
     """A phrase for each diverged trial."""
     provenance: Counter[tuple[str, Provenance]]
     """(data set's name, provenance) -> complete trials."""
     weights: Mapping[str, set[str]]
     """Model -> digests of the pretrained weights that its complete trials started from."""
+    measured_on: str = ""
+    """Name of the device of the measurements."""
 
 
-def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
-    """Every footnote of the table that `rows` make up, in the order in which they are read."""
+def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts, best: stats.Best | None = None) -> Iterator[str]:
+    """Every footnote of the table that `rows` make up, in the order in which they are read.
+
+    `best`: what was found of the cells of a two-way table.
+    """
     if sweep.smoke:
         yield "SMOKE: a reduced copy of the sweep that shows that everything runs; its numbers mean nothing."
     yield from _values(sweep)
+    yield from about_metrics(sweep, facts.measured_on)
     yield from _gaps(rows)
+    yield from _best(best)
     yield from _differences(sweep, rows, facts)
     yield from _size(sweep, rows, facts)
     yield from _correlation(facts.correlation)
@@ -48,20 +56,22 @@ def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[
 
 def _values(sweep: Sweep) -> Iterator[str]:
     """Selection rule, spread, seeds."""
-    if sweep.select == "best":
-        yield (
-            "Values: the best epoch by val_top1 (ties: the earliest), chosen on the reported images themselves: "
-            "optimistic, comparable with papers that do the same."
-        )
-    else:
-        yield "Values: the last epoch."
-    yield from _evaluated_on(sweep)
+    known = [metrics.lookup(name) for name in sweep.metrics]
+    if any(metric.source == "epochs" and metric.epoch is None for metric in known):
+        if sweep.select == "best":
+            yield (
+                "Values: the best epoch by val_top1 (ties: the earliest), chosen on the reported images themselves: "
+                "optimistic, comparable with papers that do the same."
+            )
+        else:
+            yield "Values: the last epoch."
+    if any(metric.source == "epochs" for metric in known):
+        yield from _evaluated_on(sweep)
     yield "±: sample standard deviation (sd) over seeds; n: seeds behind the mean, of those planned."
     common, _ = Counter(row.seeds for row in sweep.rows).most_common(1)[0]
     others = [f"{row.label}: {_ranges(row.seeds)}" for row in sweep.rows if row.seeds != common]
     yield f"Seeds planned: {_ranges(common)} (n = {len(common)})" + (f"; {_cut(others)}." if others else ".")
-    low = [metrics.KNOWN[name].title for name in sweep.metrics if metrics.KNOWN[name].better == "min"]
-    if low:
+    if low := [metric.title for metric in known if metric.better == "min"]:
         yield f"Lower is better: {', '.join(low)}."
 
 
@@ -72,10 +82,30 @@ def _gaps(rows: Sequence[TableRow]) -> Iterator[str]:
         yield "A mean beside diverged or failed seeds is over the survivors only, which can flatter the recipe."
     if any(mark == "stale" for _, mark in marks):
         yield "Stale: computed by another core version and not counted; `tinyablate run` computes it again."
+    if any(mark == "not measured" for _, mark in marks):
+        yield "Not measured: the trial is complete without this number, as it trains fewer epochs or has no such thing."
+
+
+def _best(best: stats.Best | None) -> Iterator[str]:
+    """Which cells of a two-way table are marked, and by which rule."""
+    if best is None:
+        return
+    if not best.freedom:
+        yield "*: the best mean. Nothing can be separated from it yet: that takes at least 2 seeds in 2 cells."
+        return
+    yield (
+        "*: the best mean; ≈: noise cannot separate it from the best. Multiple comparisons with the best (Hsu) at "
+        f"{100 * stats.LEVEL:g} %, seed as block, variance pooled over {best.arms} cells (sd {best.sd:.2g} on "
+        f"{best.freedom} degrees of freedom), Bonferroni's t for {_counted(best.arms - 1, 'comparison')}."
+    )
+    if not best.balanced:
+        yield "For that comparison the means are adjusted for the seeds that cells lack."
 
 
 def _differences(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
     """How differences and their intervals were taken."""
+    if all(metrics.lookup(name).relative_to for name in sweep.metrics):
+        return
     compared = [row for row in sweep.rows if row.reference is not None]
     cells = [cell for row in rows for cell in row.cells if cell.delta is not None]
     if any(row.index not in facts.unpaired for row in compared):
@@ -106,10 +136,12 @@ def _independent(sweep: Sweep, facts: Facts) -> Iterator[str]:
 
 
 def _size(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
-    """Whether the seeds are enough for any test. The first metric stands for all: they come from the same trials."""
+    """Whether the seeds are enough for any test. One metric stands for all: their trials have the same seeds."""
     paired = [row for row in sweep.rows if row.reference is not None and row.index not in facts.unpaired]
-    step = len(sweep.metrics)
-    pairs = [cell.pairs for row in paired for cell in rows[row.index].cells[::step] if cell.pairs]
+    first, step = metrics.tested(sweep.metrics), len(sweep.metrics)
+    if first is None:
+        return
+    pairs = [cell.pairs for row in paired for cell in rows[row.index].cells[first::step] if cell.pairs]
     pairs = pairs or [_common(row, sweep.rows) for row in paired]  # nothing is done yet: what is planned decides
     enough = stats.least_pairs()
     short = [n for n in pairs if n < enough]
@@ -164,7 +196,7 @@ def _evaluated_on(sweep: Sweep) -> Iterator[str]:
 
 def _data(sweep: Sweep, provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
     for name in dict.fromkeys(cell.recipe.data.name for cell in sweep.cells):
-        digests = sorted({origin.data_digest for data, origin in provenance if data == name})
+        digests = sorted({origin.data_digest for data, origin in provenance if data == name} - {""})
         digest = f", digest {', '.join(map(_short, digests))}" if digests else ""
         yield f"Data: {name} (fingerprint {datasets.lookup(name).fingerprint}{digest})."
         if len(digests) > 1:
@@ -188,9 +220,7 @@ def _code(provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
         yield f"Computed with {', '.join(shared)}."
     for title, values in trials.items():
         if len(values) > 1:
-            each = [
-                f"{value} ({count} {'trial' if count == 1 else 'trials'})" for value, count in sorted(values.items())
-            ]
+            each = [f"{value} ({_counted(count, 'trial')})" for value, count in sorted(values.items())]
             yield f"MIXED: the results of this table differ in {title}: {_cut(each)}."
 
 
@@ -208,6 +238,10 @@ def _named(origin: Provenance) -> tuple[tuple[str, str], ...]:
 def place(row_label: str, column_label: str) -> str:
     """A cell by its labels; a sweep without a second axis has no column label."""
     return " / ".join(filter(None, (row_label, column_label)))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _short(digest: str) -> str:

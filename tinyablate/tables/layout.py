@@ -3,23 +3,24 @@
 It reads no database (the caller brings the results) and knows no output format (see `render`).
 """
 
-from collections import Counter
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
-from tinyablate.sweep.schema import Cell, Row, Sweep
+from tinyablate.sweep.schema import Row, Sweep
 from tinyablate.tables import stats
-from tinyablate.tables.footnotes import Facts, footnotes, place
+from tinyablate.tables.arrays import CODES, Collected, collected, reference_of
+from tinyablate.tables.footnotes import Facts, footnotes
 from tinyablate.tables.schema import (
     CellResult,
     CellState,
-    Kind,
+    Pairing,
     Provenance,
+    Standing,
     Table,
     TableCell,
     TableColumn,
@@ -28,48 +29,39 @@ from tinyablate.tables.schema import (
 
 __all__ = ["CellResult", "Provenance", "Table", "TableCell", "TableColumn", "TableRow", "build"]
 
-# State of a seed -> its number in `_Collected.states`; 0 is a seed without a result.
-_CODES: dict[str, int] = {"complete": 1, "diverged": 2, "failed": 3, "running": 4, "pending": 5, "stale": 6}
 # Order of the marks; a cell without any value takes its state from the first that applies.
 _OPEN: tuple[CellState, ...] = ("running", "failed", "diverged", "stale", "missing")
 _EXCLUDED = TableCell(None, None, 0, 0, None, None, None, None, 0, "excluded", (), {})
 
 
-@dataclass(frozen=True)
-class _Collected:
-    """The results as arrays over metrics M, rows R, columns C and seeds S (the union of all rows' seeds)."""
-
-    values: stats.Array
-    """(M, R, C, S), nan where there is none."""
-    states: NDArray[np.int64]
-    """(R, C, S), see `_CODES`."""
-    diverged: tuple[str, ...]
-    """A phrase for each diverged trial."""
-    provenance: Counter[tuple[str, Provenance]]
-    """(data set's name, provenance) -> complete trials."""
-    weights: Mapping[str, set[str]]
-    """Model -> digests of the pretrained weights that its complete trials started from."""
-
-
-def build(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult]]) -> Table:
+def build(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult]], measured_on: str = "") -> Table:
     """The table of `sweep` from the results of its cells, by (row index, column index).
 
-    Results of seeds or cells that the sweep does not plan are ignored. Raises ValueError where a seed of a cell has two
-    results or a value is infinite.
+    `measured_on` names the device of the measurements among them. Results of seeds or cells that the sweep does not
+    plan are ignored. Raises ValueError where a seed of a cell has two results of one kind or a value is infinite.
     """
-    collected = _collect(sweep, results)
-    unpaired = frozenset(row.index for row in sweep.rows if _is_unpaired(row, sweep.rows))
-    reference = _reference_values(sweep.rows, collected.values)
-    correlation = stats.correlation(collected.values[0], reference[0])
-    correlation[list(unpaired)] = np.nan
-    rows = _rows(sweep, collected, reference, unpaired)
-    facts = Facts(unpaired, correlation, collected.diverged, collected.provenance, collected.weights)
-    return Table(_title(sweep), sweep.question, _columns(sweep), rows, tuple(footnotes(sweep, rows, facts)))
+    found = collected(sweep, results)
+    reference = reference_of(sweep.rows, found.values)
+    rows = _rows(sweep, found, reference)
+    facts = Facts(found.unpaired, _correlation(sweep, found, reference), found.diverged, found.provenance,
+                  found.weights, measured_on)  # fmt: skip
+    best = _best(sweep, found)
+    if best is not None:
+        rows = _ranked(rows, best)
+    notes = tuple(footnotes(sweep, rows, facts, best))
+    axes = sweep.axes if is_two_way(sweep) else ()
+    return Table(title_of(sweep), sweep.question, _columns(sweep), rows, notes, axes)
 
 
-def _title(sweep: Sweep) -> str:
+def title_of(sweep: Sweep) -> str:
+    """The sweep's title, marked where the file alone would not give these results."""
     overrides = "".join(f" [--set {override}]" for override in sweep.overrides)
     return f"{'SMOKE — ' if sweep.smoke else ''}{sweep.title}{overrides}"
+
+
+def is_two_way(sweep: Sweep) -> bool:
+    """Whether the table has a cell for every combination of two fields, and only one metric to show there."""
+    return len(sweep.axes) == 2 and len(sweep.metrics) == 1
 
 
 def _columns(sweep: Sweep) -> tuple[TableColumn, ...]:
@@ -78,78 +70,30 @@ def _columns(sweep: Sweep) -> tuple[TableColumn, ...]:
     for cell in sweep.cells:
         for metric, published in cell.published.items():
             sources.setdefault((cell.column, metric), {}).update(dict.fromkeys(published))
+    known = [metrics.lookup(name) for name in sweep.metrics]
     return tuple(
-        TableColumn(column.label, metrics.KNOWN[name], tuple(sources.get((column.index, name), ())), compared)
+        TableColumn(
+            column.label,
+            metric,
+            tuple(sources.get((column.index, metric.name), ())),
+            compared and not metric.relative_to,
+        )
         for column in sweep.columns
-        for name in sweep.metrics
+        for metric in known
     )
 
 
-def _collect(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult]]) -> _Collected:
-    """The results of the planned seeds as arrays."""
-    union = {seed: at for at, seed in enumerate(sorted({seed for row in sweep.rows for seed in row.seeds}))}
-    shape = (len(sweep.rows), len(sweep.columns), len(union))
-    where: list[int] = []
-    found: list[CellResult] = []
-    diverged: list[str] = []
-    origins: dict[str, list[Provenance | None]] = {}
-    weights: dict[str, set[str]] = {}
-    for cell in sweep.cells:
-        row, start = sweep.rows[cell.row], (cell.row * shape[1] + cell.column) * shape[2]
-        planned = [result for result in results.get((cell.row, cell.column), ()) if result.seed in row.seeds]
-        where += [start + union[result.seed] for result in planned]
-        found += planned
-        diverged += [_divergence(sweep, cell, result) for result in planned if result.state == "diverged"]
-        complete = [result.provenance for result in planned if result.state == "complete"]
-        origins.setdefault(cell.recipe.data.name, []).extend(complete)
-        weights.setdefault(cell.recipe.model.name, set()).update(p.weights_digest for p in complete if p is not None)
-    states = np.zeros(shape, dtype=np.int64)
-    states.reshape(-1)[where] = [_CODES[result.state] for result in found]
-    if np.count_nonzero(states) != len(found):
-        raise ValueError("two results for one seed of one cell")
-    return _Collected(_values(sweep.metrics, shape, where, found), states, tuple(diverged), _counted(origins), weights)
+# ---- comparisons -----------------------------------------------------------------------------------------------------
 
 
-def _values(
-    names: Sequence[str], shape: tuple[int, int, int], where: Sequence[int], found: Sequence[CellResult]
-) -> stats.Array:
-    values = np.full((len(names), *shape), np.nan)
-    for at, name in enumerate(names):
-        values[at].reshape(-1)[where] = [result.values.get(name, np.nan) for result in found]
-    if np.isinf(values).any():
-        raise ValueError("a result is infinite")
-    return values
-
-
-def _counted(origins: Mapping[str, Sequence[Provenance | None]]) -> Counter[tuple[str, Provenance]]:
-    """How often each occurs; by identity first, because hashing 100,000 provenances takes 0.1 s."""
-    counted: Counter[tuple[str, Provenance]] = Counter()
-    for data, found in origins.items():
-        by_identity = {id(origin): origin for origin in found}
-        for identity, count in Counter(map(id, found)).items():
-            origin = by_identity[identity]
-            if origin is not None:
-                counted[data, origin] += count
-    return counted
-
-
-def _divergence(sweep: Sweep, cell: Cell, result: CellResult) -> str:
-    epoch = "" if result.diverged_epoch is None else f" in epoch {result.diverged_epoch}"
-    return f"{place(sweep.rows[cell.row].label, sweep.columns[cell.column].label)} with seed {result.seed}{epoch}"
-
-
-def _is_unpaired(row: Row, rows: Sequence[Row]) -> bool:
-    """Whether the row's difference is between independent runs: a null row, or no planned seed in common."""
-    if row.reference is None or row.seeds == rows[row.reference].seeds:
-        return False
-    return row.null or not set(row.seeds) & set(rows[row.reference].seeds)
-
-
-def _reference_values(rows: Sequence[Row], values: stats.Array) -> stats.Array:
-    """`values` of each row's reference in that row's place, nan where it has none."""
-    reference = values[:, [row.reference or 0 for row in rows]]
-    reference[:, [row.reference is None for row in rows]] = np.nan
-    return reference
+def _correlation(sweep: Sweep, found: Collected, reference: stats.Array) -> stats.Array:
+    """Pearson's r of each paired comparison (rows, columns) in the metric that `metrics.tested` gives."""
+    at = metrics.tested(sweep.metrics)
+    if at is None:
+        return np.zeros((0, len(sweep.columns)))
+    correlation = stats.correlation(found.values[at], reference[at])
+    correlation[list(found.unpaired)] = np.nan
+    return correlation
 
 
 def _difference(values: stats.Array, reference: stats.Array, unpaired: frozenset[int]) -> stats.Difference:
@@ -160,21 +104,48 @@ def _difference(values: stats.Array, reference: stats.Array, unpaired: frozenset
     return paired
 
 
-def _rows(
-    sweep: Sweep, collected: _Collected, reference: stats.Array, unpaired: frozenset[int]
-) -> tuple[TableRow, ...]:
+def _best(sweep: Sweep, found: Collected) -> stats.Best | None:
+    """Which cell of a two-way table is the best, and which are close; arms are its cells, row by row."""
+    better = metrics.lookup(sweep.metrics[0]).better
+    if better is None or not is_two_way(sweep):
+        return None
+    cells = found.values[0].reshape(-1, found.values.shape[-1])
+    return stats.best_of(-cells if better == "min" else cells)
+
+
+def _ranked(rows: Sequence[TableRow], best: stats.Best) -> tuple[TableRow, ...]:
+    """The rows with the standing of each cell that has a value."""
+
+    def standing(at: int, cell: TableCell) -> Standing | None:
+        if at == best.index:
+            return "best"
+        if cell.mean is None or not best.freedom:
+            return None
+        return "close" if best.close[at] else "separated"
+
+    numbered = enumerate(cell for row in rows for cell in row.cells)
+    ranked = iter([replace(cell, standing=standing(at, cell)) for at, cell in numbered])
+    return tuple(replace(row, cells=tuple(itertools.islice(ranked, len(row.cells)))) for row in rows)
+
+
+# ---- cells -----------------------------------------------------------------------------------------------------------
+
+
+def _rows(sweep: Sweep, found: Collected, reference: stats.Array) -> tuple[TableRow, ...]:
     """Every row with its cells. Arrays become lists first: 100,000 single look-ups in an array take a second."""
-    known = [metrics.KNOWN[name] for name in sweep.metrics]
-    spread, difference = stats.spread(collected.values), _difference(collected.values, reference, unpaired)
-    parts = (spread.mean, spread.sd, difference.value, difference.low, difference.high)
+    known = [metrics.lookup(name) for name in sweep.metrics]
+    spread, difference = stats.spread(found.values), _difference(found.values, reference, found.unpaired)
+    ratios = any(metric.relative_to for metric in known)  # what alone shows the interval of its own mean
+    own = stats.paired(found.values, np.zeros(1)) if ratios else difference
+    parts = (spread.mean, spread.sd, difference.value, difference.low, difference.high, own.low, own.high)
     numbers = np.stack(parts, axis=-1).tolist()
     seeds = np.stack((spread.n, difference.n), axis=-1).tolist()
-    states = np.stack([(collected.states == code).sum(axis=-1) for code in range(len(_CODES) + 1)], axis=-1).tolist()
+    states = np.stack([(found.states == code).sum(axis=-1) for code in range(len(CODES) + 1)], axis=-1).tolist()
     at = {(cell.row, cell.column): cell for cell in sweep.cells}
     references = {row.reference for row in sweep.rows}
 
     def cells(row: Row) -> Iterator[TableCell]:
-        kind: Kind = "unpaired" if row.index in unpaired else "paired"
+        kind: Pairing = "unpaired" if row.index in found.unpaired else "paired"
         for column in sweep.columns:
             cell = at.get((row.index, column.index))
             for number, metric in enumerate(known):
@@ -182,12 +153,13 @@ def _rows(
                     yield _EXCLUDED
                     continue
                 n, pairs = seeds[number][row.index][column.index]
-                state, marks = _state(n, len(row.seeds), states[row.index][column.index])
-                mean, sd, delta, low, high = _shown(metric, numbers[number][row.index][column.index])
+                state, marks = _state(n, len(row.seeds), states[number][row.index][column.index])
+                shown = _shown(metric, numbers[number][row.index][column.index], row.reference is None)
+                mean, sd, delta, low, high, own_low, own_high = shown
                 published = cell.published.get(metric.name, {})
                 yield TableCell(
                     mean, sd, n, len(row.seeds), delta, low, high, None if delta is None else kind, pairs, state, marks,
-                    published,
+                    published, own_low, own_high,
                 )  # fmt: skip
 
     return tuple(
@@ -196,14 +168,21 @@ def _rows(
     )
 
 
-def _shown(metric: Metric, numbers: Sequence[float]) -> tuple[float | None, ...]:
-    """Mean, sd, difference, low, high with None for what is not defined, or says nothing."""
-    mean, sd, delta, low, high = (None if number != number else number for number in numbers)
-    if metric.better is None and sd == 0:  # a count is the same under every seed: "± 0" and [x, x] say nothing
-        sd = None
+def _shown(metric: Metric, numbers: Sequence[float], alone: bool) -> tuple[float | None, ...]:
+    """Mean, sd, difference with its ends, the mean's ends; None for what is not defined, or says nothing.
+
+    `alone`: the row is compared with none, so that its ratios are 1 by definition.
+    """
+    mean, sd, delta, low, high, own_low, own_high = (None if number != number else number for number in numbers)
+    if metric.relative_to:
+        delta = low = high = None  # the ratio is the comparison
+    if not metric.relative_to or alone:
+        own_low = own_high = None
+    if sd == 0 and (metric.better is None or (metric.relative_to and alone)):
+        sd = None  # a count is the same under every seed: "± 0" and [x, x] say nothing
     if metric.better is None and low == high:
         low = high = None
-    return mean, sd, delta, low, high
+    return mean, sd, delta, low, high, own_low, own_high
 
 
 def _state(n: int, planned: int, states: Sequence[int]) -> tuple[CellState, tuple[str, ...]]:

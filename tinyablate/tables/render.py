@@ -45,7 +45,14 @@ def _number(value: float, column: TableColumn, sign: str = "") -> str:
 def _mean(cell: TableCell, column: TableColumn) -> str:
     if cell.mean is None:
         return "n/a" if cell.state == "excluded" else "—"
-    return _number(cell.mean, column) + (f" ± {_number(cell.sd, column)}" if cell.sd is not None else "")
+    sd = f" ± {_number(cell.sd, column)}" if cell.sd is not None else ""
+    return _number(cell.mean, column) + sd + _interval(cell.low, cell.high, column)
+
+
+def _interval(low: float | None, high: float | None, column: TableColumn, sign: str = "") -> str:
+    if low is None or high is None:
+        return ""
+    return f" [{_number(low, column, sign)}, {_number(high, column, sign)}]"
 
 
 def _count(cell: TableCell) -> str:
@@ -64,10 +71,7 @@ def _mean_and_count(cell: TableCell, column: TableColumn) -> str:
 def _delta(row: TableRow, cell: TableCell, column: TableColumn) -> str:
     if cell.delta is None:
         return "baseline" if row.baseline and not row.compared else ""
-    text = _number(cell.delta, column, "+")
-    if cell.delta_low is None or cell.delta_high is None:
-        return text
-    return f"{text} [{_number(cell.delta_low, column, '+')}, {_number(cell.delta_high, column, '+')}]"
+    return _number(cell.delta, column, "+") + _interval(cell.delta_low, cell.delta_high, column, "+")
 
 
 def _published(cell: TableCell, column: TableColumn, source: str) -> str:
@@ -125,6 +129,28 @@ def _stacked(table: Table) -> Iterator[list[_Field]]:
         yield [_narrowed(_Field(head, tuple(both))), *_sources(column, cells, len(table.columns) == 1)]
 
 
+def _crossed(table: Table) -> Iterator[list[_Field]]:
+    """The printed columns of a two-way table: one for each level of its second field."""
+    for at, column in enumerate(table.columns):
+        yield [_Field((_line(column.label),), tuple(_crossed_cell(row.cells[at], column) for row in table.rows))]
+
+
+def _crossed_cell(cell: TableCell, column: TableColumn) -> str:
+    """Mean, sd and standing; below them whatever is open, and what was published."""
+    standing = {"best": " *", "close": " ≈"}.get(cell.standing or "", "")
+    count = [] if cell.state in ("complete", "excluded") else [_count(cell)]
+    published = [f"{_line(source)} {_published(cell, column, source)}" for source in cell.published]
+    return "\n".join([_mean(cell, column) + standing, *count, *published])
+
+
+def _above(table: Table) -> list[str]:
+    """What a line of its own says between a two-way table's question and its cells."""
+    if not table.axes:
+        return []
+    rows, columns = map(_line, table.axes)
+    return [f"{_head(table.columns[0])[-1]} by {rows} (rows) and {columns} (columns)"]
+
+
 def _sources(column: TableColumn, cells: Sequence[TableCell], single: bool) -> list[_Field]:
     return [
         _Field(
@@ -176,6 +202,7 @@ def _terminal(table: Table, width: int, color: bool) -> str:
     room = width - label_width
     lines = [styled(line, _BOLD) for line in _wrapped(_line(table.title), width)]
     lines += [styled(line, _ITALIC) for line in _wrapped(_line(table.question), width)] if table.question else []
+    lines += [piece for line in _above(table) for piece in _wrapped(line, width)]
     for fields in _side_by_side(_blocks(table, room), room):
         heading, *rest = _drawn(labels, label_width, fields, room)
         lines += ["", *(styled(line, _BOLD) for line in heading), *itertools.chain.from_iterable(rest)]
@@ -188,6 +215,8 @@ def _terminal(table: Table, width: int, color: bool) -> str:
 
 def _blocks(table: Table, room: int) -> list[list[_Field]]:
     """The printed columns of each column of the table: spread out where there is one and it fits, else stacked."""
+    if table.axes:
+        return list(_crossed(table))
     if len(table.columns) == 1:
         block = [_narrowed(field) for field in next(_spread_out(table))]
         if _needed(block) <= room:
@@ -289,7 +318,8 @@ def _cells(text: str) -> int:
 
 def _markdown(table: Table) -> str:
     """A GitHub table under a heading, footnotes as a list."""
-    fields = [field for block in _spread_out(table) for field in block]
+    blocks = _crossed(table) if table.axes else _spread_out(table)
+    fields = [field for block in blocks for field in block]
     labels = _labels(table.rows)
     lines = [
         _markdown_line(["Row", *(" ".join(field.head) for field in fields)]),
@@ -299,8 +329,9 @@ def _markdown(table: Table) -> str:
         if index is None:
             lines.append(f"| {label and f'**{_escaped(label)}**'} |" + " |" * len(fields))
         else:
-            lines.append(_markdown_line([label, *(field.texts[index] for field in fields)]))
+            lines.append(_markdown_line([label, *(field.texts[index].replace("\n", " · ") for field in fields)]))
     question = [_escaped(_line(table.question)), ""] if table.question else []
+    question += [text for line in _above(table) for text in (_escaped(line), "")]
     notes = [f"- {_line(note)}" for note in table.footnotes]
     return "\n".join([f"### {_escaped(_line(table.title))}", "", *question, *lines, "", *notes])
 
@@ -323,13 +354,14 @@ def _csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
         "label", "group", "column", "metric", "mean", "sd", "n", "n_planned", "delta", "delta_low", "delta_high",
-        "state", *(f"published_{source}" for source in sources),
+        "state", "unit", "low", "high", "standing", *(f"published_{source}" for source in sources),
     ])  # fmt: skip
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             writer.writerow([
                 row.label, row.group, column.label, column.metric.name, cell.mean, cell.sd, cell.n, cell.n_planned,
-                cell.delta, cell.delta_low, cell.delta_high, cell.state, *map(cell.published.get, sources),
+                cell.delta, cell.delta_low, cell.delta_high, cell.state, column.metric.unit, cell.low, cell.high,
+                cell.standing, *map(cell.published.get, sources),
             ])  # fmt: skip
     return text.getvalue().rstrip("\n")
 
@@ -337,7 +369,7 @@ def _csv(table: Table) -> str:
 def _json(table: Table) -> str:
     """The form that scripts rely on: its keys are a contract."""
     rows = [{"label": row.label, "group": row.group, "cells": list(_json_cells(table, row))} for row in table.rows]
-    whole = {"title": table.title, "rows": rows, "footnotes": table.footnotes}
+    whole = {"title": table.title, "rows": rows, "footnotes": table.footnotes, "axes": table.axes}
     return json.dumps(whole, ensure_ascii=False, allow_nan=False, indent=1)
 
 
@@ -354,5 +386,9 @@ def _json_cells(table: Table, row: TableRow) -> Iterator[dict[str, object]]:
             "delta_low": cell.delta_low,
             "delta_high": cell.delta_high,
             "state": cell.state,
+            "unit": column.metric.unit,
+            "low": cell.low,
+            "high": cell.high,
+            "standing": cell.standing,
             "published": dict(cell.published),
         }

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tinyablate.sweep.metrics import Metric
+from tinyablate.sweep.schema import Kind
 
 CellState = Literal["complete", "partial", "running", "failed", "diverged", "stale", "missing", "excluded"]
-Kind = Literal["paired", "unpaired"]
+Pairing = Literal["paired", "unpaired"]
+Standing = Literal["best", "close", "separated"]
+"""In a two-way table: the best cell, one that noise cannot separate from it, one that it can."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,18 @@ class Provenance:
 
 
 class CellResult(NamedTuple):
-    """What the store has for one seed of one cell."""
+    """What the store has for one seed of one cell, from its training or from its measurement."""
 
     seed: int
     state: str
     """complete | diverged | failed | running | pending | stale."""
     values: Mapping[str, float]
-    """Metric -> value under the sweep's selection rule; empty unless complete. A metric not measured is left out."""
+    """Metric -> value in its unit, under the sweep's selection rule. What the trial does not yield is left out; of one
+    that is not complete there are at most facts. A ratio's value is that of the metric that it is the ratio of."""
     diverged_epoch: int | None = None
     provenance: Provenance | None = None
+    trial: Kind = "train"
+    """Which kind of trial it is."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class TableCell:
     """Difference to the reference row of the same column."""
     delta_low: float | None
     delta_high: float | None
-    kind: Kind | None
+    kind: Pairing | None
     """How the difference was taken; None where there is none."""
     pairs: int
     """Seeds behind the difference."""
@@ -71,6 +77,11 @@ class TableCell:
     """What is wrong or open, with counts: `1 diverged`."""
     published: Mapping[str, float]
     """Source -> value."""
+    low: float | None = None
+    """Ends of the 95 % t interval of the mean; only of a metric that is itself a comparison, as a ratio is."""
+    high: float | None = None
+    standing: Standing | None = None
+    """Only in a two-way table, of a cell with a value; None too where nothing can be separated."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +107,5 @@ class Table:
     """Column axis first, metrics of one column side by side."""
     rows: tuple[TableRow, ...]
     footnotes: tuple[str, ...]
+    axes: tuple[str, ...] = ()
+    """Of a two-way table the field of its rows, then that of its columns: one metric, one cell a combination."""

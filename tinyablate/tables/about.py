@@ -1,0 +1,56 @@
+"""Footnotes that say what facts and measurements are, and how they were made."""
+
+from collections.abc import Iterator
+
+from tinyablate.sweep import metrics
+from tinyablate.sweep.schema import Sweep
+
+FACTS = {
+    "parameters": "parameters: of the model as it is trained, its new classifier included",
+    "trainable_parameters": "trainable parameters: those that the optimizer changes",
+    "macs": "MACs: multiply-adds of one forward pass of one image, in matrix products and convolutions",
+    "layers": "layers: blocks over all stages, those of class attention included",
+    "width": "width: channels of a token in the first stage",
+    "checkpoint_bytes": "checkpoint: the model's weights and buffers, without the optimizer's state",
+}
+"""What is counted (`train.model.size`)."""
+
+MEASURED = {
+    "epoch_seconds": "epoch: its training images at the rate of training, validation not included",
+    "relative_epoch_time": "",
+    "train_images_per_second": "training: updates, the input pipeline included",
+    "inference_images_per_second": "inference: passes as in evaluation, of images that lie on the device",
+    "train_peak_memory": "peak memory: the most that tensors held at once while training, on a GPU",
+}
+"""What is timed (`train.measure`)."""
+
+
+def about_metrics(sweep: Sweep, measured_on: str) -> Iterator[str]:
+    """What each fact counts; on which device and how speed was measured; what ratios are taken over."""
+    known = [metrics.lookup(name) for name in sweep.metrics]
+    if epochs := [metric.title for metric in known if metric.epoch is not None]:
+        yield f"{', '.join(epochs)}: the value after that epoch."
+    if facts := [FACTS[metric.name] for metric in known if metric.source == "facts"]:
+        yield f"{_capital('; '.join(facts))}."
+    if timed := [MEASURED[metric.name] for metric in known if metric.source == "measured"]:
+        device = measured_on or "the device of the run"
+        how = f"Measured alone on {device}: the median of three windows, {_setting(sweep)}"
+        yield f"{'; '.join([how, *filter(None, timed)])}."
+    for metric in known:
+        if metric.relative_to:
+            base = metrics.lookup(metric.relative_to)
+            yield (
+                f"{_capital(metric.title)} ({metric.unit}): {base.title} ({base.unit}) of the row over that of the row "
+                "it is compared with, seed by seed; in brackets the 95 % t interval of the mean."
+            )
+
+
+def _setting(sweep: Sweep) -> str:
+    """Every batch size and precision of its recipes."""
+    sizes = sorted({cell.recipe.batch.size for cell in sweep.cells})
+    precisions = sorted({cell.recipe.precision for cell in sweep.cells})
+    return f"batches of {', '.join(map(str, sizes))} images, {', '.join(precisions)}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

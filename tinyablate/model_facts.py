@@ -35,8 +35,10 @@ class Request:
     image_size: int
     """0 is the model's own."""
     drop_path: float
+    drop_path_rule: str
     trainable: str
     backbone_mode: str
+    distilled_heads: str
     classes: int
 
     @classmethod
@@ -48,8 +50,10 @@ class Request:
             args=json.dumps(model.args, sort_keys=True),
             image_size=recipe.data.image_size,
             drop_path=model.drop_path,
+            drop_path_rule=model.drop_path_rule,
             trainable=model.trainable,
             backbone_mode=model.backbone_mode,
+            distilled_heads=model.distilled_heads,
             classes=classes,
         )
 
@@ -72,6 +76,14 @@ class ModelFacts:
     """Repository of these weights on the Hugging Face hub, if they are there."""
     url: str | None
     """Another place that timm names for them."""
+    splits: bool = False
+    """Whether only classifiers are trained, on a trunk that can be passed once for several of them."""
+    heads: int = 1
+    """Classifiers: 2 in distilled models, 0 in a model without."""
+    layers: int | None = None
+    """Blocks over all stages, None where there are none (`train.model.size.layers`)."""
+    width: int | None = None
+    """Channels of a token in the first stage, None where there are no tokens."""
 
 
 Answer = ModelFacts | RecipeError
@@ -185,7 +197,8 @@ def _format_version() -> str:
     """Digest of the code that the answers come from: changed code finds no old answers, and nobody has to count."""
     here = Path(__file__).resolve()
     program = here.parent / "train" / "model"
-    sources = (here, program / "facts.py", program / "build.py", program / "drop_path.py")
+    parts = ("facts.py", "build.py", "drop_path.py", "split.py", "size.py")
+    sources = (here, *(program / part for part in parts))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
 
 

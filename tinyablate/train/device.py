@@ -13,6 +13,7 @@ import timm
 import torch
 
 from tinyablate.job import Environment
+from tinyablate.machine import processor_name
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2
 """Parameters of glibc's `mallopt`, from <malloc.h>."""
@@ -66,32 +67,22 @@ def fused_optimizer(device_type: str) -> bool:
     return device_type in ("cpu", "cuda")
 
 
-def environment(device: torch.device, data_digest: str) -> Environment:
-    """Where and with what this process computes."""
+def environment(device: torch.device, data_digest: str, *, compiled: bool = False) -> Environment:
+    """Where and with what this process computes; `compiled` by torch.compile, which no type of device does unasked."""
     cuda = device.type == "cuda"
     return Environment(
         host=socket.gethostname(),
-        device=torch.cuda.get_device_name(device) if cuda else _processor(),
+        device=torch.cuda.get_device_name(device) if cuda else processor_name(),
         driver=_driver() if cuda else "",
         python=platform.python_version(),
         torch=torch.__version__,
         torchvision=importlib.metadata.version("torchvision"),
         timm=timm.__version__,
         threads=torch.get_num_threads(),
-        compiled=False,
+        compiled=compiled,
         memory_format=_FORMATS[memory_format(device.type)],
         data_digest=data_digest,
     )
-
-
-def _processor() -> str:
-    """The processor's name as Linux gives it, else what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _driver() -> str:

@@ -90,7 +90,9 @@ def prepare(job: Job) -> Work:
         evaluations={each: backbone.evaluated(_shown(each, data, inputs), each.precision) for each in settings},
         trainings=trainings,
         facts=facts,
-        environment=dataclasses.replace(devices.environment(device, data.digest), weights_digest=job.weights_digest),
+        environment=dataclasses.replace(
+            devices.environment(device, data.digest, compiled=job.compile), weights_digest=job.weights_digest
+        ),
         alone=len(job.tasks) == 1,
         reads_losses=device.type == "cpu",
     )
@@ -108,6 +110,8 @@ def _trainings(
     With `only_heads` they share a frozen trunk; else there is one, which has the model to itself.
     """
     seed, micro = job.tasks[0].seed, checked_micro_batch(job.micro_batch, recipe, built)
+    if job.compile:
+        built.module.compile()  # in place: names of tensors stay as they are
     groups: dict[str, list[TrialTask]] = {}
     for task in job.tasks:
         groups.setdefault(canonical(trunk(task.recipe)), []).append(task)

@@ -5,21 +5,24 @@
 Its only client is `tinyablate.model_facts`, which says what the parts mean and keeps the answers. It loads no weights.
 """
 
+import itertools
 import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import timm
 import torch
 from timm import models as zoo
+from timm.layers.drop import DropPath
 from torch import nn
 
 from tinyablate import recipe
 from tinyablate.errors import RecipeError
-from tinyablate.train.model.build import TIMM_ERRORS, Built, check_name, construct, describe
-from tinyablate.train.model.drop_path import DropPathStreams
+from tinyablate.train.model import size
+from tinyablate.train.model.build import TIMM_ERRORS, Built, check_name, construct, describe, frozen_trunk
+from tinyablate.train.model.drop_path import DropPathStreams, KeyedDropPath
 
 Answer = dict[str, Any]
 
@@ -31,8 +34,10 @@ class Question(TypedDict):
     args: dict[str, Any]
     image_size: int
     drop_path: float
+    drop_path_rule: Any
     trainable: Any
     backbone_mode: Any
+    distilled_heads: Any
     classes: int
 
 
@@ -69,6 +74,8 @@ def facts(question: Question) -> Answer:
         trainable=question["trainable"],
         backbone_mode=question["backbone_mode"],
         drop_path=question["drop_path"],
+        drop_path_rule=question["drop_path_rule"],
+        distilled_heads=question["distilled_heads"],
     )
     check_name(model.name)
     built = _examined(model, question)
@@ -82,6 +89,10 @@ def facts(question: Question) -> Answer:
         "tagged_name": f"{source.architecture}.{source.tag}" if source.tag else source.architecture,
         "hub_id": source.hf_hub_id or None,
         "url": source.url or None,
+        "splits": frozen_trunk(built, model, question["image_size"], question["classes"]),
+        "heads": len(built.classifiers),
+        "layers": size.layers(built.module),
+        "width": size.width(built.module),
     }
 
 
@@ -135,7 +146,11 @@ def _check_scores(module: nn.Module, images: torch.Tensor, model: recipe.Model, 
 
 def _check_drop_path(module: nn.Module, images: torch.Tensor, model: recipe.Model) -> None:
     """Raises RecipeError for a model that drops paths of parts of an image: there is no draw for those."""
-    streams = DropPathStreams(module)
+    own = _rates(module)
+    streams = DropPathStreams(module, model.drop_path_rule, model.drop_path)
+    if model.drop_path_rule != "model" and not _even([own.get(name, set()) for name in _rates(module)]):
+        rule = f"the depth of what drops paths in model '{model.name}' is not known; valid: 'model', as timm has it"
+        raise RecipeError([("model.drop_path_rule", model.drop_path_rule, rule)])
     streams.draw(0, 0, len(images), images.device)
     module.train()
     try:
@@ -146,6 +161,27 @@ def _check_drop_path(module: nn.Module, images: torch.Tensor, model: recipe.Mode
         ) from error
     finally:
         module.eval()
+
+
+def _rates(module: nn.Module) -> dict[str, set[float]]:
+    """The modules that drop paths, in order, and each one's rates."""
+    found: dict[str, set[float]] = {}
+    for name, layer in module.named_modules(remove_duplicate=False):
+        if isinstance(layer, (DropPath, KeyedDropPath)) and layer.drop_prob:
+            found.setdefault(name.rpartition(".")[0], set()).add(layer.drop_prob)
+    return found
+
+
+def _even(rates: Sequence[set[float]]) -> bool:
+    """Whether timm gives each of these one rate, and all the same or growing in equal steps.
+
+    Then they are the blocks of one sequence. Modules of several to a block (LeViT, MaxViT) or of branches have not.
+    """
+    if any(len(own) > 1 for own in rates):
+        return False
+    values = [next(iter(own), 0.0) for own in rates]
+    steps = [after - before for before, after in itertools.pairwise(values)]
+    return max(steps, default=0.0) - min(steps, default=0.0) < 1e-6
 
 
 if __name__ == "__main__":

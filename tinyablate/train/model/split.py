@@ -68,7 +68,7 @@ def splits(module: nn.Module, layers: Sequence[nn.Module], images: Tensor) -> bo
     """
     if not 1 <= len(layers) <= 2 or not all(type(layer) is nn.Linear for layer in layers):
         return False
-    scores = [torch.arange(2.0 * k, 2.0 * k + 6).view(2, 3) for k in range(len(layers))]
+    scores = [torch.arange(2.0 * k, 2.0 * k + 6, device="cpu").view(2, 3) for k in range(len(layers))]
     places = _places(module, layers)
     taps = [Tap(each) for each in scores]
     _put(module, places, taps)

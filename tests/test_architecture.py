@@ -13,21 +13,23 @@ PACKAGE = Path(tinyablate.__file__).parent
 
 LAYERS = [
     {"errors", "processes", "terminal"},
-    {"datasets", "policies"},
-    {"recipe"},
+    {"datasets", "policies", "machine"},
+    {"conflicts", "recipe"},
     {"identity"},
     {"job", "model_facts", "weights", "provenance"},
     {"train", "store", "sweep", "prepare"},
     {"plan", "worker", "bundled"},
+    {"cost"},
     {"tables", "run", "preflight"},
-    {"launch", "progress", "finish", "describe", "doctor", "preview"},
+    {"estimates", "launch", "progress", "finish", "describe", "doctor", "preview", "calibrate"},
     {"start"},
+    {"options"},
     {"cli"},
 ]
 """From the ground up. A module imports its own layer's package or lower layers, never higher ones."""
 
 TRAIN_MAY_IMPORT = {"torch", "torchvision", "timm", "numpy", "PIL", "tinyablate"} | set(sys.stdlib_module_names)
-TRAIN_MAY_USE = {"errors", "datasets", "policies", "recipe", "identity", "job", "train"}
+TRAIN_MAY_USE = {"errors", "datasets", "policies", "machine", "recipe", "identity", "job", "train"}
 
 
 def imports_of(path: Path) -> set[str]:

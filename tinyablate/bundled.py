@@ -50,6 +50,23 @@ def resolve(argument: str) -> Path:
     raise SweepError([f"{argument}: no such sweep{nearest(argument, names())} (`tinyablate sweeps` lists them)"])
 
 
+def resolve_all(argument: str) -> list[Path]:
+    """The files that a sweep argument means: one as `resolve` has it, or every sweep of a folder, sorted by name.
+
+    A folder is one of ./sweeps or a bundled one by its name, or a path. Raises SweepError.
+    """
+    folder = argument.rstrip("/")
+    inside = [name for name in names() if folder and name.startswith(f"{folder}/")]
+    if inside:
+        return [resolve(name) for name in inside]
+    if folder and Path(folder).is_dir():
+        files = [Path(folder) / f"{name}.toml" for name in _names_in(Path(folder))]
+        if not files:
+            raise SweepError([f"{argument}: no sweep file in this folder"])
+        return files
+    return [resolve(argument)]
+
+
 def copy(name: str, dest: Path) -> list[Path]:
     """Copy the bundled sweep `name` to `dest/NAME.toml`, and what it extends beside it; the files written.
 

@@ -7,23 +7,23 @@ failed work, 2 for a bad file or argument, 130 for Ctrl-C.
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
 from tinyablate import __version__
 from tinyablate.errors import TinyablateError, UsageError
+from tinyablate.options import (
+    database_option,
+    format_option,
+    load_all,
+    load_one,
+    machine_options,
+    share_options,
+    sweep_options,
+)
 from tinyablate.terminal import repair_streams, say, show
-
-if TYPE_CHECKING:
-    from tinyablate.sweep.schema import Sweep
-
-DEFAULT_DATABASE = "results/ablations.db"
-MOST_SEEDS = 10_000
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Group(click.Group):
@@ -40,62 +40,6 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _database(text: str | None) -> str:
-    return text or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE
-
-
-def database_option(command: F) -> F:
-    """`--db`, the same everywhere."""
-    option = click.option(
-        "--db", metavar="URL_OR_PATH", help=f"Results database [TINYABLATE_DB, else ./{DEFAULT_DATABASE}].",
-        callback=lambda ctx, param, value: _database(value),
-    )  # fmt: skip
-    return option(command)
-
-
-def format_option(*choices: str, default: str) -> Callable[[F], F]:
-    """`--format` with a command's own choices."""
-    return click.option("--format", "format_", type=click.Choice(choices), default=default, show_default=True)
-
-
-def sweep_options(command: F) -> F:
-    """SWEEP and what changes its meaning."""
-    for option in (
-        click.option("--seeds", metavar="LIST", help="Other seeds than the file's: 0,1,2 or 0-5."),
-        click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
-                     help="Change a field of the baseline, typed as in the file: --set schedule.epochs=2. Repeatable."),
-        click.option("--smoke", is_flag=True, help="Tiny models and data, one seed: the whole line on a CPU."),
-        click.argument("sweep"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def _load(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None) -> "Sweep":
-    from tinyablate import bundled
-    from tinyablate.sweep.load import load
-
-    return load(bundled.resolve(sweep), smoke=smoke, overrides=overrides, seeds=parse_seeds(seeds))
-
-
-def parse_seeds(text: str | None) -> tuple[int, ...] | None:
-    """`0,1,2` or `0-5` as numbers; None stays None. Raises UsageError."""
-    if text is None:
-        return None
-    seeds: list[int] = []
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        numbers = [low, high] if dash else [low]
-        if not all(number.isascii() and number.isdecimal() and len(number) < 19 for number in numbers):
-            raise UsageError(f"--seeds {text[:60]}: not a list of whole numbers; valid: 0,1,2 or 0-5")
-        if int(numbers[-1]) - int(low) >= MOST_SEEDS:
-            raise UsageError(f"--seeds {text[:60]}: more than {MOST_SEEDS:,} seeds")
-        seeds += range(int(low), int(numbers[-1]) + 1)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UsageError(f"--seeds {text}: {'a seed stands there twice' if seeds else 'no seeds'}")
-    return tuple(seeds)
-
-
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tinyablate")
 def app() -> None:
@@ -106,7 +50,8 @@ def app() -> None:
     tinyablate run   demo/ablation     train what is missing, then print the table
     tinyablate table demo/ablation     the table, from the database
 
-    SWEEP is a path, else ./sweeps/SWEEP.toml, else the name of a bundled sweep.
+    SWEEP is a path, else ./sweeps/SWEEP.toml, else the name of a bundled sweep. plan, run and table also take a folder
+    of sweeps, such as huynh2022: all of them, what they have in common computed once.
     """
 
 
@@ -136,24 +81,43 @@ def copy_command(sweep: str, folder: Path) -> None:
 @app.command("plan")
 @sweep_options
 @database_option
-@click.option("--micro-batch", type=click.IntRange(min=1), help="Check the plan for this micro-batch.")
+@share_options
+@machine_options
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Measure a few steps of each model whose speed no earlier trial tells; needs what `run` needs.",
+)
 @format_option("table", "json", default="table")
 def plan_command(
-    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, micro_batch: int | None,
-    format_: str,
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, share: bool,
+    cache_features: bool | None, device: str, slots: int | None, trials_per_gpu: int, micro_batch: int | None,
+    weights_dir: Path | None, calibrate: bool, format_: str,
 ) -> None:  # fmt: skip
-    """Show what `run` would do: which trials are new, done, running, failed or stale. Changes nothing."""
-    from tinyablate.describe import describe_plan, plan_against
+    """Show what `run` would do: which trials are new, done, running, failed or stale, in how many jobs, at what cost.
+
+    Changes nothing. Time and disk are estimated from earlier trials of the same model, data, resolution, batch and
+    device; with --calibrate, which keeps what it measures in the database, from a few steps where there are none.
+    """
+    from tinyablate import calibrate as calibration
+    from tinyablate.describe import describe_plan
+    from tinyablate.estimates import devices_of, plan_against
     from tinyablate.preflight import check_models
 
-    loaded = _load(sweep, smoke, overrides, seeds)
-    check_models(loaded, micro_batch)
-    show(describe_plan(plan_against(loaded, db), format_))
+    sweeps = load_all(sweep, smoke, overrides, seeds)
+    facts = check_models(sweeps, micro_batch, bool(cache_features))
+    devices = devices_of(device, slots, trials_per_gpu)
+    plan, estimate = plan_against(sweeps, db, devices, facts, share)
+    if calibrate and estimate.unknown:
+        calibration.calibrate(estimate, db, facts, micro_batch=micro_batch, weights_dir=weights_dir)
+        plan, estimate = plan_against(sweeps, db, devices, facts, share)
+    show(describe_plan(sweep, plan, estimate, format_))
 
 
 @app.command("run")
 @sweep_options
 @database_option
+@share_options
 @click.option(
     "--launcher",
     type=click.Choice(["ray", "inline"]),
@@ -161,29 +125,42 @@ def plan_command(
     show_default=True,
     help="ray: workers on all cores or GPUs; inline: in this process, for debugging.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--slots", type=click.IntRange(min=1), help="CPU trials at a time [one per core].")
-@click.option("--trials-per-gpu", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option(
-    "--micro-batch",
-    type=click.IntRange(min=1),
-    help="Images per forward and backward pass [the whole batch]. Same gradient, less memory.",
-)
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="TINYABLATE_WEIGHTS",
-    help="Folder with pretrained weights, for machines without a network [TINYABLATE_WEIGHTS].",
-)
+@click.option("--compile", is_flag=True, help="Pass models through torch.compile; on GPUs only.")
+@machine_options
 @format_option("terminal", "markdown", "csv", "json", default="terminal")
-def run_command(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, **options: Any) -> None:
+def run_command(
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, launcher: str,
+    weights_dir: Path | None, device: str, format_: str, **options: Any,
+) -> None:  # fmt: skip
     """Train the trials that are missing, then print the table. Running it again does nothing twice.
 
     Ctrl-C stops cleanly (exit code 130); `run` again continues, an interrupted trial from its last finished epoch.
     """
+    from tinyablate import machine
+    from tinyablate.datasets import default_home
+    from tinyablate.run import RunRequest
     from tinyablate.start import start
+    from tinyablate.store.opening import database_path
+    from tinyablate.worker import TRAIN
 
-    sys.exit(start(_load(sweep, smoke, overrides, seeds), **options))
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise UsageError(f"--weights-dir {weights_dir}: no such directory")
+    name = machine.device_name(device)
+    if options["compile"] and name == machine.processor_name():
+        raise UsageError("--compile: a trial on a CPU is never compiled, so that it is bit-equal; leave the option out")
+    request = RunRequest(
+        name=sweep.strip("/"),
+        sweeps=tuple(load_all(sweep, smoke, overrides, seeds)),
+        database=database_path(db),
+        data_home=default_home().absolute(),
+        machine=name,
+        weights_dir=weights_dir,
+        device=device,
+        format=format_,
+        learner=os.environ.get("TINYABLATE_LEARNER", TRAIN),
+        **options,
+    )
+    sys.exit(start(request, launcher))
 
 
 @app.command("status")
@@ -199,20 +176,47 @@ def status_command(sweep: str | None, db: str) -> None:
 @app.command("table")
 @sweep_options
 @database_option
+@click.option("--machine", metavar="NAME", default="", help="Device whose measured speeds are shown [this one's].")
 @format_option("terminal", "markdown", "csv", "json", default="terminal")
 def table_command(
-    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, format_: str
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, machine: str, format_: str
 ) -> None:
     """Print a sweep's table: mean, sd, n, difference to the baseline with its interval, published numbers."""
     import gc
 
+    from tinyablate.finish import show_tables
     from tinyablate.store.store import open_existing
-    from tinyablate.tables.collect import table_text
 
     gc.disable()  # the process ends with the table: collecting costs a third of the time of one of 100,000 trials
-    loaded = _load(sweep, smoke, overrides, seeds)
+    loaded = load_all(sweep, smoke, overrides, seeds)
     with open_existing(db) as store:
-        show(table_text(loaded, store, format_))
+        show_tables(loaded, store, format_, machine)
+
+
+@app.command("figure")
+@sweep_options
+@database_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write it: .svg, .pdf or .png [results/figures/SWEEP.svg].",
+)
+def figure_command(
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, out: Path | None
+) -> None:
+    """Draw a sweep's figure: its metric over the epochs, a line per row, published curves dashed.
+
+    A line is the mean over complete seeds, its band ± one standard deviation. Needs [figure] in the sweep file. The
+    numbers that are drawn stand beside the picture as CSV.
+    """
+    from tinyablate.store.store import open_existing
+    from tinyablate.tables.figures import figure
+
+    loaded = load_one(sweep, smoke, overrides, seeds)
+    with open_existing(db) as store:
+        picture, numbers = figure(loaded, store, out)
+    show(str(picture))
+    say(f"its numbers: {numbers}")
 
 
 @app.command("query")
@@ -309,7 +313,7 @@ def data_preview_command(
     from tinyablate.preview import preview, rates_table
     from tinyablate.store.query import Rows
 
-    path, entries = preview(_load(sweep, smoke, overrides, seeds), rows, images, out)
+    path, entries = preview(load_one(sweep, smoke, overrides, seeds), rows, images, out)
     columns, lines = rates_table(entries)
     show(render_rows(Rows(columns, lines), format_))
     say(f"wrote {path}")

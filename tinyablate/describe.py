@@ -10,12 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tinyablate.cost import Devices, Estimate
 from tinyablate.datasets import default_home, lookup
 from tinyablate.errors import SweepError, UsageError
-from tinyablate.plan import Plan, keys_of, make_plan, unique
+from tinyablate.plan import STATES, Plan, SweepPlan
 from tinyablate.store import schema
-from tinyablate.store.opening import database_path
-from tinyablate.store.query import Rows
+from tinyablate.store.query import Rows, Spent, spent
 from tinyablate.store.store import Store, open_existing
 from tinyablate.sweep.schema import Sweep
 from tinyablate.terminal import duration
@@ -95,33 +95,46 @@ def list_sweeps(format: str) -> str:
     return columns_text(("sweep", "title"), [(entry["name"], entry["title"]) for entry in found])
 
 
-def plan_against(sweep: Sweep, database: str) -> Plan:
-    """The plan of `sweep` against what the database has; a database that does not exist yet has nothing."""
-    keys = keys_of(sweep)
-    if not database_path(database).exists():
-        return make_plan(sweep, {}, keys)
-    with open_existing(database) as store:
-        return make_plan(sweep, store.states(unique(keys)), keys)
+def describe_plan(name: str, plan: Plan, estimate: Estimate, format: str) -> str:
+    """The plan as a table for people or as JSON for scripts; `name` is what was asked for, a sweep or a folder."""
+    parts = [_part_data(part) for part in plan.parts]
+    if format != "json":
+        return _plan_text(name, plan, estimate, parts)
+    total = {
+        "trials": len(plan.trials),
+        **plan.counts(),
+        "jobs": len(plan.jobs),
+        "learners": sum(job.learners for job in plan.jobs),
+        "shared": {"observers": _observers(plan), "heads": sum(job.learners - 1 for job in plan.jobs)},
+        "estimate": _estimate_data(estimate),
+    }
+    if len(parts) == 1:
+        return json.dumps({**parts[0], **total}, ensure_ascii=False)
+    return json.dumps({"folder": name, **total, "common": plan.common, "sweeps": parts}, ensure_ascii=False)
 
 
-def describe_plan(plan: Plan, format: str) -> str:
-    """The plan as a table for people or as JSON for scripts."""
-    rows: list[dict[str, Any]] = [
+def _part_data(part: SweepPlan) -> dict[str, Any]:
+    """One sweep's counts, cells and exclusions."""
+    sweep = part.sweep
+    rows = [
         {
-            "label": plan.sweep.rows[row].label,
-            "column": plan.sweep.columns[column].label,
-            "seeds": list(plan.sweep.rows[row].seeds),
-            **plan.cell_counts((row, column)),
+            "label": sweep.rows[cell.row].label,
+            "column": sweep.columns[cell.column].label,
+            "seeds": list(sweep.rows[cell.row].seeds),
+            **part.cell_counts(cell.row, cell.column),
         }
-        for row, column in plan.cells
+        for cell in sweep.cells
     ]
     excluded = [
-        {"label": each.row_label, "column": each.column_label, "reason": each.reason} for each in plan.sweep.excluded
+        {"label": each.row_label, "column": each.column_label, "reason": each.reason} for each in sweep.excluded
     ]
-    if format == "json":
-        total = {"trials": len(plan.trials), **plan.counts(), "jobs": len(plan.jobs), "reused": plan.reused}
-        return json.dumps({"sweep": plan.sweep.name, **total, "rows": rows, "excluded": excluded}, ensure_ascii=False)
-    return _plan_text(plan, rows, excluded)
+    counts = {"trials": len(part.trials), **part.counts(), "reused": part.reused}
+    return {"sweep": sweep.name, **counts, "rows": rows, "excluded": excluded}
+
+
+def _observers(plan: Plan) -> int:
+    """How many of the trials that would run need no training of their own."""
+    return sum(len(job.trials) - job.learners for job in plan.jobs)
 
 
 def heading(sweep: Sweep) -> str:
@@ -131,11 +144,11 @@ def heading(sweep: Sweep) -> str:
     return f"{smoke}{sweep.title}" + (f" [{overrides}]" if overrides else "")
 
 
-def _unprepared(sweep: Sweep) -> list[str]:
+def _unprepared(plan: Plan) -> list[str]:
     """A line for each data set that `run` will refuse to do without."""
     from tinyablate.prepare import command, status
 
-    used = {cell.recipe.data.name for cell in sweep.cells}
+    used = {trial.recipe.data.name for trial in plan.trials.values()}
     return [
         f"data set {entry.name} is not prepared; {command(lookup(entry.name))}"
         for entry in status(default_home())
@@ -143,28 +156,118 @@ def _unprepared(sweep: Sweep) -> list[str]:
     ]
 
 
-def _plan_text(plan: Plan, rows: list[dict[str, Any]], excluded: list[dict[str, str]]) -> str:
-    from tinyablate.plan import STATES
-
-    columns = ["label", *(["column"] if len(plan.sweep.columns) > 1 else []), *STATES]
-    table = columns_text(
-        ["row", *columns[1:]], [[str(row[name] or "") for name in columns] for row in rows[:MOST_ROWS]]
-    )
+def _plan_text(name: str, plan: Plan, estimate: Estimate, parts: Sequence[dict[str, Any]]) -> str:
+    lines: list[str] = []
+    for part, data in zip(plan.parts, parts, strict=True):
+        lines += [*_part_lines(part, data), ""]
     counts = ", ".join(f"{count} {state}" for state, count in plan.counts().items() if count)
-    lines = [heading(plan.sweep), "", table]
+    common = f"; {plan.common} of them stand in more than one sweep" if plan.common else ""
+    total = f"{len(plan.parts)} sweeps, " if len(plan.parts) > 1 else ""
+    lines += [f"{total}{_number(len(plan.trials), 'trial')}: {counts}{common}"]
+    if len(plan.parts) == 1:
+        lines += _reused_lines(plan.parts[0])
+    if not plan.to_run:
+        return "\n".join([*lines, "nothing to run"])
+    return "\n".join([*lines, *_job_lines(plan), *_unprepared(plan), *estimate_lines(name, estimate)])
+
+
+def _part_lines(part: SweepPlan, data: dict[str, Any]) -> list[str]:
+    """One sweep: its heading and a line per cell."""
+    columns = ["label", *(["column"] if len(part.sweep.columns) > 1 else []), *STATES]
+    rows, excluded = data["rows"], data["excluded"]
+    texts = [[str(row[column] or "") for column in columns] for row in rows[:MOST_ROWS]]
+    lines = [heading(part.sweep), "", columns_text(["row", *columns[1:]], texts)]
     lines += [f"… and {len(rows) - MOST_ROWS} more cells (--format json has them all)"] * (len(rows) > MOST_ROWS)
     lines += [f"excluded: {each['label']} {each['column']}".rstrip() + f": {each['reason']}" for each in excluded[:20]]
-    lines += ["", f"{len(plan.trials)} trials: {counts}"]
-    if plan.reused:
-        lines.append(f"{plan.reused} places in the table are filled by a trial of another cell")
-    if plan.to_run:
-        shared = plan.to_run - len(plan.jobs)
-        saving = f", {shared} of them observers of another's training" if shared else ""
-        lines.append(f"`run` would compute {plan.to_run} trials in {len(plan.jobs)} jobs{saving}")
-        lines += _unprepared(plan.sweep)
-    else:
-        lines.append("nothing to run")
-    return "\n".join(lines)
+    return lines
+
+
+def _reused_lines(part: SweepPlan) -> list[str]:
+    return [f"{part.reused} places in the table are filled by a trial of another cell"] * (part.reused > 0)
+
+
+def _job_lines(plan: Plan) -> list[str]:
+    """What would be computed, and what is computed once for several."""
+    observers = _observers(plan)
+    saving = f", {observers} of them observers of another's training" if observers else ""
+    lines = [f"`run` would compute {_number(plan.to_run, 'trial')} in {_number(len(plan.jobs), 'job')}{saving}"]
+    shared = [job.learners for job in plan.jobs if job.learners > 1]
+    if shared:
+        passes = "one pass" if len(shared) == 1 else f"{len(shared)} passes"
+        lines.append(
+            f"{sum(shared)} classifiers are trained on {passes} of the data through their frozen trunk "
+            f"instead of {sum(shared)}"
+        )
+    return lines
+
+
+# ---- cost ------------------------------------------------------------------------------------------------------------
+
+
+def estimate_lines(name: str, estimate: Estimate) -> list[str]:
+    """What the jobs would cost, from what that is known, and what to do about jobs without an estimate."""
+    lines, known, unknown = [], len(estimate.jobs) - len(estimate.unknown), estimate.unknown
+    if known:
+        devices, partly = estimate.devices, f" for {known} of {_number(len(estimate.jobs), 'job')}" if unknown else ""
+        lines.append(
+            f"estimated{partly}: {duration(estimate.seconds)} on {_words(devices)} "
+            f"({estimate.device_hours:.2g} {devices.unit}-hours), {size_text(estimate.disk_bytes)} of disk, "
+            f"from {_basis(estimate)}"
+        )
+    if unknown:
+        kinds = {f"{job.key.model} at batch {job.key.batch}": None for job in unknown}
+        names = ", ".join([*list(kinds)[:3], *(["…"] * (len(kinds) > 3))])
+        lines.append(
+            f"no estimate for {_number(len(unknown), 'job')} ({names}): "
+            f"`tinyablate plan {name} --calibrate` measures a few steps of each"
+        )
+    return lines
+
+
+def _words(devices: Devices) -> str:
+    if devices.unit == "GPU":
+        return f"{devices.count} x {devices.name}"
+    return f"{_number(devices.count, 'core')} of {devices.name}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
+
+
+def _basis(estimate: Estimate) -> str:
+    """What the estimate rests on, in words."""
+    past = f"{_number(estimate.trials, 'past trial')} of the same model, data, resolution, batch and device"
+    match estimate.counts["history"], estimate.counts["calibration"]:
+        case _, 0:
+            return past
+        case 0, _:
+            return "measurements of a few steps on this device"
+        case history, calibration:
+            return f"{past} ({_number(history, 'job')}) and measurements of a few steps ({_number(calibration, 'job')})"
+
+
+def _estimate_data(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "seconds": round(estimate.seconds, 1),
+        "device": estimate.devices.name,
+        "devices": estimate.devices.count,
+        "unit": estimate.devices.unit,
+        "device_hours": round(estimate.device_hours, 4),
+        "disk_bytes": estimate.disk_bytes,
+        "from_history": estimate.counts["history"],
+        "from_calibration": estimate.counts["calibration"],
+        "unknown": len(estimate.unknown),
+        "past_trials": estimate.trials,
+    }
+
+
+def size_text(count: int) -> str:
+    """A number of bytes in the largest fitting of B, kB, MB, GB, TB."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.3g} {units[0]}"
 
 
 # ---- the database ----------------------------------------------------------------------------------------------------
@@ -180,17 +283,39 @@ def describe_status(database: str, sweep: str | None) -> str:
             )
         ).all()
         running = _running(connection, store)
+        truth = [each for each in spent(store) if sweep in (None, each.name)]
     by_sweep: dict[tuple[str, str, str], dict[str, int]] = {}
     for name, smoke, overrides, digest, state, count in rows:
         if sweep in (None, name):
-            what = " ".join(["smoke"] * bool(smoke) + overrides.split("\n")).strip()
+            what = _with(smoke, overrides)
             by_sweep.setdefault((name, what, digest[:8]), {})[state] = count
     if sweep is not None and not by_sweep:
         raise UsageError(f"{sweep}: was never run with this database; names: {', '.join(sorted({r[0] for r in rows}))}")
     states = ("complete", "diverged", "failed", "running", "pending")
     table = [(*which, *(str(counts.get(state, "")) for state in states)) for which, counts in by_sweep.items()]
     text = columns_text(("sweep", "with", "version", *states), table) if table else "no sweep was run yet"
+    text += "\n\nlast run, estimated and in truth\n" + _spent_text(truth) if truth else ""
     return text + ("\n\nrunning now\n" + running if running else "")
+
+
+def _with(smoke: bool, overrides: str) -> str:
+    """What a sweep was run with beside its file."""
+    return " ".join(["smoke"] * bool(smoke) + overrides.split("\n")).strip()
+
+
+def _spent_text(truth: Iterable[Spent]) -> str:
+    """Estimate beside truth, a line per sweep. Jobs without an estimate are in the truth alone."""
+    columns = ("sweep", "with", "version", "estimated", "took", "device-hours", "in truth", "jobs estimated", "started")
+    rows = []
+    for each in truth:
+        guess, known = each.estimate, each.estimate.from_history + each.estimate.from_calibration
+        expected = (duration(guess.seconds), f"{guess.device_hours:.3g}") if known else ("-", "-")
+        took = duration(each.seconds) + " so far" * each.running
+        rows.append(
+            (each.name, _with(each.smoke, each.overrides), each.digest[:8], expected[0], took, expected[1],
+             f"{each.device_hours:.3g}", f"{known} of {guess.jobs}", str(each.jobs))
+        )  # fmt: skip
+    return columns_text(columns, rows)
 
 
 def _running(connection: sa.Connection, store: Store) -> str:

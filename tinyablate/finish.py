@@ -1,8 +1,11 @@
 """How a run ends: what failed, what remains, the Parquet mirror, the table. Prints; decides the exit code."""
 
+from collections.abc import Sequence
+
 from tinyablate.run import Dispatch
 from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
+from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.collect import table_text
 from tinyablate.terminal import say, show
 
@@ -11,7 +14,7 @@ INTERRUPTED = 130
 
 def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
     """Tell what this run came to, refresh the mirror, print the table to stdout; the exit code (0, 1 or 130)."""
-    sweep, tally = dispatch.request.sweep, dispatch.tally
+    request, tally = dispatch.request, dispatch.tally
     try:
         mirror(store)
     except OSError as error:
@@ -23,12 +26,19 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
     counts = dispatch.look().counts()
     if stopped:
         left = sum(counts.values()) - counts["done"]
-        say(f"stopped: {counts['done']} of the sweep's trials done, {left} remain; run again to continue")
+        say(f"stopped: {counts['done']} of the trials of {request.name} done, {left} remain; run again to continue")
         return INTERRUPTED
     if counts["running"]:
         say(f"{counts['running']} trials are running in another `tinyablate run`; the table fills when they are done")
-    show(table_text(sweep, store, dispatch.request.format))
+    show_tables(request.sweeps, store, request.format, request.machine)
     return 1 if tally.failed else 0
+
+
+def show_tables(sweeps: Sequence[Sweep], store: Store, format: str, machine: str) -> None:
+    """Print the table of each sweep to stdout."""
+    tables = [table_text(sweep, store, format, machine) for sweep in sweeps]
+    many = len(tables) > 1 and format == "json"
+    show("[" + ",\n".join(tables) + "]" if many else "\n\n".join(tables))
 
 
 def first_line(message: str) -> str:

@@ -42,6 +42,8 @@ class Job:
     """Images per forward and backward pass; None is the whole batch. The gradient is that of the batch either way."""
     cache_features: bool = True
     """Compute a frozen trunk's features of the evaluated images once rather than in every epoch, where that is safe."""
+    compile: bool = False
+    """Pass the model through torch.compile: the same numbers but for rounding, recorded with the attempt."""
     core: str = ""
     """Core version and digest of the code: a checkpoint of another core is not continued."""
 

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +18,38 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-def check_models(sweep: Sweep, micro_batch: int | None = None) -> Mapping[Request, ModelFacts]:
-    """Facts of every model that the sweep names. Raises SweepError with every cell's problem at once.
+def check_models(
+    sweeps: Sequence[Sweep], micro_batch: int | None = None, cache_features: bool = False
+) -> Mapping[Request, ModelFacts]:
+    """Facts of every model that the sweeps name. Raises SweepError with every cell's problem at once.
 
-    A micro-batch other than the batch is refused for models whose gradient would depend on it.
+    A micro-batch other than the batch is refused for models whose gradient would depend on it, `cache_features` (when
+    asked for) for trunks that change while a head is trained.
     """
-    wanted = {(cell.row, cell.column): _request(cell) for cell in sweep.cells}
-    answers = facts_for(list(dict.fromkeys(wanted.values())), say)
+    answers = facts_for(list(dict.fromkeys(_request(cell) for sweep in sweeps for cell in sweep.cells)), say)
     problems: dict[str, None] = {}
-    for cell in sweep.cells:
-        answer = answers[wanted[cell.row, cell.column]]
-        where = f"{sweep.path}: {cell_name(sweep, cell)}"
-        if isinstance(answer, RecipeError):
-            problems |= {f"{where}: {path} = {value!r}: {rule}": None for path, value, rule in answer.problems}
-        elif cell.recipe.model.pretrained and cell.recipe.model.name != answer.tagged_name:
-            problems[f"{where}: {tag_rule(cell, answer)}"] = None
-        elif micro_batch is not None and (rule := micro_batch_rule(cell, answer, micro_batch)):
-            problems[f"{where}: {rule}"] = None
-        size = answer.image_size if isinstance(answer, ModelFacts) else cell.recipe.data.image_size
-        problems |= {f"{where}: {rule}": None for rule in _data_rules(cell, size)}
+    for sweep in sweeps:
+        for cell in sweep.cells:
+            rules = _rules(cell, answers[_request(cell)], micro_batch, cache_features)
+            problems |= {f"{sweep.path}: {cell_name(sweep, cell)}: {rule}": None for rule in rules}
     if problems:
         raise SweepError(list(problems))
     return {request: answer for request, answer in answers.items() if isinstance(answer, ModelFacts)}
+
+
+def _rules(
+    cell: Cell, answer: ModelFacts | RecipeError, micro_batch: int | None, cache_features: bool
+) -> Iterator[str]:
+    """What the cell's model or data cannot do."""
+    if isinstance(answer, RecipeError):
+        yield from (f"{path} = {value!r}: {rule}" for path, value, rule in answer.problems)
+    else:
+        yield from filter(None, (
+            tag_rule(cell, answer),
+            micro_batch_rule(cell, answer, micro_batch),
+            features_rule(cell, answer) if cache_features else None,
+        ))  # fmt: skip
+    yield from _data_rules(cell, answer.image_size if isinstance(answer, ModelFacts) else cell.recipe.data.image_size)
 
 
 def _request(cell: Cell) -> Request:
@@ -52,14 +62,18 @@ def cell_name(sweep: Sweep, cell: Cell) -> str:
     return f"row '{sweep.rows[cell.row].label}'" + (f", column '{column}'" if column else "")
 
 
-def tag_rule(cell: Cell, facts: ModelFacts) -> str:
+def tag_rule(cell: Cell, facts: ModelFacts) -> str | None:
     """Why a pretrained model must be named with its tag: what timm takes without one changes between its versions."""
+    if not cell.recipe.model.pretrained or cell.recipe.model.name == facts.tagged_name:
+        return None
     return f"model.name = {cell.recipe.model.name!r}: name the pretrained weights too: {facts.tagged_name!r}"
 
 
-def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int) -> str | None:
+def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int | None) -> str | None:
     """Why this micro-batch cannot be used for this cell, or None."""
     batch = cell.recipe.batch.size
+    if micro_batch is None:
+        return None
     if micro_batch > batch:
         return f"--micro-batch {micro_batch}: is larger than batch.size = {batch}"
     if micro_batch == batch or not (facts.batch_statistics or facts.dropout):
@@ -71,9 +85,22 @@ def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int) -> str | N
     )
 
 
+def features_rule(cell: Cell, facts: ModelFacts) -> str | None:
+    """Why the features of evaluated images cannot be kept from epoch to epoch for this cell, or None."""
+    model = cell.recipe.model
+    if model.trainable != "head":
+        return f"--cache-features: model.trainable = {model.trainable!r}: features change as the model is trained"
+    if facts.batch_statistics:
+        cure = "set model.backbone_mode = 'eval', or leave the option out"
+        return f"--cache-features: {model.name} has batch statistics (BatchNorm), which drift in training mode; {cure}"
+    return None
+
+
 def _data_rules(cell: Cell, size: int) -> Iterator[str]:
     """What the data set cannot give; `size` is the input's in pixels, 0 if unknown."""
     recipe, data = cell.recipe, datasets.lookup(cell.recipe.data.name)
+    if recipe.mix.on and data.classes == 1:
+        yield f"mix: {data.name} has one class: Mixup and CutMix would mix equal labels; turn both off"
     for path, text in (("data.split", recipe.data.split), ("evaluate.split", recipe.evaluate.split)):
         part = datasets.parse_split(text)
         each = data.train / data.classes if data.classes else 0
@@ -93,15 +120,15 @@ def _data_rules(cell: Cell, size: int) -> Iterator[str]:
         yield f"augment.at = 'native': the images of {data.name} differ in size; valid: 'target'"
 
 
-def require_data(sweep: Sweep) -> Path:
-    """The data home, with every data set of the sweep in it and whole; generated ones are made now. Raises DataError.
+def require_data(sweeps: Iterable[Sweep]) -> Path:
+    """The data home, with every data set of the sweeps in it and whole; generated ones are made now. Raises DataError.
 
     A data set is read whole the first time and whenever one of its files has changed since.
     """
     from tinyablate.prepare import require_whole
 
     home = datasets.default_home()
-    for name in dict.fromkeys(cell.recipe.data.name for cell in sweep.cells):
+    for name in dict.fromkeys(cell.recipe.data.name for sweep in sweeps for cell in sweep.cells):
         if datasets.lookup(name).generated:
             prepare_data(name, None)
         with data_bar(name) as progress:
@@ -136,12 +163,14 @@ def data_bar(name: str) -> Iterator[Callable[[str, int, int], None]]:
         yield progress
 
 
-def find_weights(sweep: Sweep, facts: Mapping[Request, ModelFacts], weights_dir: Path | None) -> dict[str, Weights]:
+def find_weights(
+    sweeps: Iterable[Sweep], facts: Mapping[Request, ModelFacts], weights_dir: Path | None
+) -> dict[str, Weights]:
     """Model name -> its pretrained weights, for every cell that wants them; downloaded once if need be."""
     from tinyablate.weights import locate
 
     found: dict[str, Weights] = {}
-    for cell in sweep.cells:
+    for cell in (cell for sweep in sweeps for cell in sweep.cells):
         model = cell.recipe.model
         if model.pretrained and model.name not in found:
             path = locate(model.name, facts[_request(cell)], weights_dir).absolute()

@@ -83,8 +83,8 @@ def preview(sweep: Sweep, rows: Sequence[str], count: int, out: Path | None) -> 
     if path.suffix not in SUFFIXES:
         raise UsageError(f"--out {path}: must end in {listed(SUFFIXES)}")
     cells = _chosen(sweep, rows)
-    check_models(sweep)
-    home = require_data(sweep)
+    check_models([sweep])
+    home = require_data([sweep])
     with _written(path) as aside:
         entries = _draw(sweep, cells, home, count, aside)
     return path, entries

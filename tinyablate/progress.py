@@ -16,6 +16,9 @@ REDRAW_SECONDS = 0.25
 LINE_SECONDS = 10.0
 """Without a terminal a line is printed this often, sooner (but at most once a second) when a trial has ended."""
 
+MOST_KEYS = 3
+"""Trials of a job that are shown by their keys."""
+
 
 class Board:
     """`with Board(dispatch) as board:` then `board.tick()` as often as convenient."""
@@ -86,13 +89,15 @@ class Board:
 
         grid = Table.grid(padding=(0, 2))
         for flight in self._dispatch.flights.values():
-            grid.add_row(*(Text(part) for part in describe(flight, self._dispatch.request.sweep.name)))
+            grid.add_row(*(Text(part) for part in describe(flight, self._dispatch.request.name)))
         return Group(grid, Text(self._summary(now), style="bold"))
 
 
 def describe(flight: Flight, sweep: str) -> tuple[str, ...]:
     """A running job in words: its trials, where it stands, its speed."""
-    keys = " + ".join(task.key[:8] for task in flight.job.tasks)
+    tasks = flight.job.tasks
+    keys = " + ".join(task.key[:8] for task in tasks[:MOST_KEYS])
+    keys += f" + {len(tasks) - MOST_KEYS} more" if len(tasks) > MOST_KEYS else ""
     at = flight.progress
     if at is None:
         return (sweep, keys, "starting", "")

@@ -7,23 +7,24 @@ import dataclasses
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tinyablate.datasets import lookup
 from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Event, Failed, Finished, Job, Progress, Started, TrialTask
-from tinyablate.plan import Plan, PlannedJob, keys_of, make_plan, unique
+from tinyablate.model_facts import ModelFacts, Request
+from tinyablate.plan import Asked, Plan, PlannedJob, PlannedTrial, SweepPlan, ask, halves, make_plan, unique
 from tinyablate.provenance import code_environment, train_digest
-from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, NewTrial, SweepRecord
+from tinyablate.recipe import Recipe
+from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, MemoryKey, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
 from tinyablate.worker import TRAIN, JobRunner
 
 BEAT_SECONDS = 10.0
 """How often leases are renewed: several times within `store.LEASE_SECONDS`."""
-
-NO_GPU = "--device cuda: this machine has no GPU that can be used; valid: --device cpu, or auto"
 
 SLICE_SECONDS = 2.0
 """Longest time slice of a job: the latency of progress, heartbeat and a clean stop."""
@@ -42,11 +43,23 @@ class Weights:
 class RunRequest:
     """Everything `run` needs, settled and checked, before anything starts."""
 
-    sweep: Sweep
+    name: str
+    """Of the sweep, or of the folder of sweeps."""
+    sweeps: tuple[Sweep, ...]
     database: Path
     data_home: Path
+    machine: str
+    """Name of the device, which the keys of measurements hold."""
+    facts: Mapping[Request, ModelFacts] = field(default_factory=dict)
     weights: Mapping[str, Weights] = field(default_factory=dict)
     """Model name -> its pretrained weights."""
+    share: bool = True
+    """Whether trials are computed together where the mathematics is the same."""
+    cache_features: bool | None = None
+    """Keep features of evaluated images; None is wherever that is safe."""
+    compile: bool = False
+    weights_dir: Path | None = None
+    """Folder with files of pretrained weights."""
     device: str = "auto"
     slots: int | None = None
     """Trials at a time; None is one per CPU core, or `trials_per_gpu` per GPU."""
@@ -54,13 +67,26 @@ class RunRequest:
     micro_batch: int | None = None
     learner: str = TRAIN
     format: str = "terminal"
-    """Of the table that is printed at the end."""
+    """Of the tables that are printed at the end."""
+
+    def facts_of(self, recipe: Recipe) -> ModelFacts | None:
+        """What is known of the recipe's model."""
+        return self.facts.get(Request.of(recipe, lookup(recipe.data.name).classes))
+
+    def plan(self, asked: Sequence[Asked], store: Store) -> Plan:
+        """The plan of the sweeps as the store has it now."""
+        return make_plan(asked, store.states(unique(asked)), splits=self._splits, share=self.share)
+
+    def _splits(self, recipe: Recipe) -> bool:
+        facts = self.facts_of(recipe)
+        return facts is not None and facts.splits
 
 
 @dataclass
 class Flight:
     """A job under way."""
 
+    planned: PlannedJob
     job: Job
     claims: dict[str, Claim]
     """By trial key; a trial leaves when it has ended."""
@@ -83,25 +109,26 @@ class Tally:
 
 
 class Dispatch:
-    """One `run` of a sweep: claims jobs, records what comes of them. Used from one thread."""
+    """One `run` of one or several sweeps: claims jobs, records what comes of them. Used from one thread."""
 
     def __init__(self, request: RunRequest, store: Store, device: str) -> None:
         self.request, self.store, self.device = request, store, device
         self.tally = Tally()
         self.flights: dict[str, Flight] = {}
         self.started_at = self._beaten_at = time.monotonic()
-        self._keys = keys_of(request.sweep)
+        self._asked = [ask(sweep, request.machine) for sweep in request.sweeps]
+        self._limits = store.limits()
         self._tried: set[str] = set()
         self._core = f"{CORE_VERSION} {train_digest()}"
         self._environment = code_environment()
         self.plan = self.look()
-        register(store, self.plan)
+        register(store, self.plan, request.machine)
         self._sweep_folders()
         self._queue = list(self.plan.jobs)
 
     def look(self) -> Plan:
         """The plan as the store has it now."""
-        return make_plan(self.request.sweep, self.store.states(unique(self._keys)), self._keys)
+        return self.request.plan(self._asked, self.store)
 
     def _sweep_folders(self) -> None:
         """Remove checkpoints of finished trials: what a driver left that died between its commit and its clean-up."""
@@ -113,22 +140,42 @@ class Dispatch:
     # ---- handing out ---------------------------------------------------------------------------------------------
 
     def next_job(self) -> Job | None:
-        """The next job that this run could claim, or None when there is none at present."""
-        while self._queue:
+        """The next job that this run could claim, or None when there is none at present.
+
+        A measurement has the machine to itself: it waits for what is under way, and the rest waits for it.
+        """
+        while self._queue and not (self.flights and self._measures):
             job = self._claim(self._queue.pop(0))
             if job is not None:
                 return job
         return None
 
+    @property
+    def _measures(self) -> bool:
+        """Whether a measurement is next or under way."""
+        return self._queue[0].kind == "measure" or any(each.job.kind == "measure" for each in self.flights.values())
+
     def replan(self) -> bool:
         """Look again when the queue is empty: what can be run now that this run has not tried? False: nothing."""
         self.plan = self.look()
         self._queue = [
-            PlannedJob(fresh)
+            dataclasses.replace(job, trials=fresh)
             for job in self.plan.jobs
             if (fresh := tuple(trial for trial in job.trials if trial.key not in self._tried))
         ]
         return bool(self._queue)
+
+    def _micro_batch(self, recipe: Recipe) -> int | None:
+        """What the user asked for, or less where the device's memory is known to hold no more."""
+        known = self._limits.get(MemoryKey.of(recipe, self.request.machine))
+        if known is None or known >= (self.request.micro_batch or recipe.batch.size):
+            return self.request.micro_batch
+        return known if self._divides(recipe) else self.request.micro_batch
+
+    def _divides(self, recipe: Recipe) -> bool:
+        """Whether micro-batches give the batch's own gradient."""
+        facts = self.request.facts_of(recipe)
+        return facts is not None and not (facts.batch_statistics or facts.dropout)
 
     def _claim(self, planned: PlannedJob) -> Job | None:
         keys = [trial.key for trial in planned.trials]
@@ -152,10 +199,13 @@ class Dispatch:
             weights=weights.path if weights else None,
             weights_digest=weights.digest if weights else "",
             device=self.device,
-            micro_batch=self.request.micro_batch,
+            kind=planned.kind,
+            micro_batch=self._micro_batch(recipe),
+            cache_features=self.request.cache_features is not False,
+            compile=self.request.compile,
             core=self._core,
         )
-        self.flights[job_id] = Flight(job, claims, time.monotonic())
+        self.flights[job_id] = Flight(planned, job, claims, time.monotonic())
         return job
 
     # ---- taking in -----------------------------------------------------------------------------------------------
@@ -172,26 +222,30 @@ class Dispatch:
                 self._advance(flight, event)
             case Finished(key, outcome):
                 self._finish(flight, key, outcome.state, self.store.finish(flight.claims[key], outcome))
-            case Failed(cause, message, traceback):
-                self._fail(flight, cause, message, traceback)
+            case Failed("out-of-memory", message, _, "") if smaller := self._smaller(flight):
+                self._try_again(flight, message, smaller)
+            case Failed(cause, message, traceback, key):
+                self._fail(flight, cause, message, traceback, [key] if key else list(flight.claims))
 
     def lost(self, job_id: str, message: str, traceback: str = "") -> None:
         """The worker of this job is gone without a word; `traceback` is what its launcher knows."""
         if job_id in self.flights:
-            self._fail(self.flights[job_id], "worker lost", message, traceback)
+            flight = self.flights[job_id]
+            self._fail(flight, "worker lost", message, traceback, list(flight.claims))
 
     def ended(self, job_id: str) -> None:
         """The job has nothing more to say."""
         flight = self.flights.get(job_id)
         if flight is not None and flight.claims:
-            self._fail(flight, "exception", "the job ended without an outcome for this trial", "")
+            message = "the job ended without an outcome for this trial"
+            self._fail(flight, "exception", message, "", list(flight.claims))
         self.flights.pop(job_id, None)
 
     def _begin(self, flight: Flight, event: Started) -> None:
         flight.from_epoch = event.epoch
         environment = self._environment | dataclasses.asdict(event.environment)
         for claim in flight.claims.values():
-            self.store.begin(claim, EnvironmentRecord(**environment), event.epoch, self.request.micro_batch)
+            self.store.begin(claim, EnvironmentRecord(**environment), event.epoch, flight.job.micro_batch)
 
     def _advance(self, flight: Flight, now: Progress) -> None:
         before = flight.progress
@@ -209,13 +263,35 @@ class Dispatch:
         for directory in (claim.directory, *claim.earlier):  # retention: no checkpoint outlives its result
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _fail(self, flight: Flight, cause: str, message: str, traceback: str) -> None:
-        for key, claim in flight.claims.items():
-            if self.store.fail(claim, cause, message, traceback):
+    def _fail(self, flight: Flight, cause: str, message: str, traceback: str, keys: Sequence[str]) -> None:
+        for key in keys:
+            if self.store.fail(flight.claims.pop(key), cause, message, traceback):
                 self.tally.failed[key] = message
             else:
                 self.tally.superseded += 1
+
+    # ---- memory --------------------------------------------------------------------------------------------------
+
+    def _smaller(self, flight: Flight) -> list[PlannedJob]:
+        """What to try of a job that ran out of memory: half the micro-batch, else half the learners; empty: nothing.
+
+        The micro-batch is halved where that changes no number beyond rounding (design: identity), and remembered.
+        """
+        recipe = flight.planned.trials[0].recipe
+        now = flight.job.micro_batch or recipe.batch.size
+        left = [trial for trial in flight.planned.trials if trial.key in flight.claims]
+        if now > 1 and self._divides(recipe):
+            what = MemoryKey.of(recipe, self.request.machine)
+            self._limits[what] = -(-now // 2)
+            self.store.note_limit(what, self._limits[what])
+            return [dataclasses.replace(flight.planned, trials=tuple(left))]
+        return halves(left) if flight.planned.learners > 1 else []
+
+    def _try_again(self, flight: Flight, message: str, smaller: list[PlannedJob]) -> None:
+        for claim in flight.claims.values():
+            self.store.again(claim, "out-of-memory", message)
         flight.claims.clear()
+        self._queue[:0] = smaller
 
     # ---- keeping -------------------------------------------------------------------------------------------------
 
@@ -248,26 +324,39 @@ class Dispatch:
         elapsed = now - self.started_at
         if self.tally.epochs < 1 or elapsed <= 0:
             return None
-        queued = sum(job.trials[0].recipe.schedule.epochs for job in self._queue)
+        queued = sum(_epochs(job.trials) for job in self._queue if job.kind == "train")
         flying = 0.0
         for flight in self.flights.values():
             at = flight.progress
-            epochs = flight.job.tasks[0].recipe.schedule.epochs
+            epochs = _epochs(flight.job.tasks) if flight.job.kind == "train" else 0
             flying += epochs - (at.epoch - 1 + at.step / at.steps if at else flight.from_epoch - 1)
-        return (queued + flying) / (self.tally.epochs / elapsed)
+        return max(0.0, queued + flying) / (self.tally.epochs / elapsed)
 
 
-def register(store: Store, plan: Plan) -> None:
-    """Make a plan's sweep, trials and cells known to the store."""
-    sweep = plan.sweep
+def _epochs(trials: Sequence[PlannedTrial] | Sequence[TrialTask]) -> int:
+    """Epochs of a job of these trials."""
+    return max(trial.recipe.schedule.total_epochs for trial in trials)
+
+
+def register(store: Store, plan: Plan, machine: str) -> None:
+    """Make a plan's sweeps, trials and cells known to the store; `machine` names what measurements are made on."""
+    for part in plan.parts:
+        _register(store, part, machine)
+
+
+def _register(store: Store, part: SweepPlan, machine: str) -> None:
+    sweep = part.sweep
     record = SweepRecord(sweep.digest, sweep.name, sweep.title, sweep.text, sweep.smoke, "\n".join(sweep.overrides))
     new = [
-        NewTrial(trial.key, trial.recipe, trial.canonical, trial.seed, trial.fingerprint)
-        for trial in plan.trials.values()
-    ]
+        NewTrial(
+            trial.key, trial.recipe, trial.canonical, trial.seed, trial.fingerprint,
+            trial.kind, machine if trial.kind == "measure" else None,
+        )
+        for trial in part.trials.values()
+    ]  # fmt: skip
     cells = [
         CellOf(row, column, sweep.rows[row].label, sweep.columns[column].label, key)
-        for (row, column), keys in plan.cells.items()
+        for (row, column, _), keys in part.cells.items()
         for key in keys
     ]
     store.register(record, new, cells)

@@ -1,71 +1,66 @@
 """The command `run` up to the launch: check everything, do nothing if nothing is missing, else start the launcher."""
 
-import os
-from pathlib import Path
+import dataclasses
 
+from tinyablate.cost import Estimate
 from tinyablate.errors import UsageError
-from tinyablate.finish import finish
+from tinyablate.estimates import cost_of, devices_of, note_cost
+from tinyablate.finish import finish, show_tables
 from tinyablate.launch import become_driver, create_workspace, hold_signals, remove_leftovers
-from tinyablate.plan import keys_of, make_plan, unique
+from tinyablate.machine import NO_GPU
+from tinyablate.plan import Plan, ask
 from tinyablate.preflight import check_models, find_weights, require_data
-from tinyablate.run import NO_GPU, Dispatch, RunRequest, register, run_inline
-from tinyablate.store.opening import database_path
+from tinyablate.run import Dispatch, RunRequest, register, run_inline
 from tinyablate.store.store import Store
-from tinyablate.sweep.schema import Sweep
-from tinyablate.tables.collect import table_text
-from tinyablate.terminal import say, show
-from tinyablate.worker import TRAIN
+from tinyablate.terminal import duration, say
 
 
-def start(
-    sweep: Sweep,
-    *,
-    db: str,
-    launcher: str,
-    device: str,
-    slots: int | None,
-    trials_per_gpu: int,
-    micro_batch: int | None,
-    weights_dir: Path | None,
-    format_: str,
-) -> int:
-    """Run what is missing of `sweep`; the exit code. With the ray launcher this process becomes the driver."""
-    if not database_path(db).exists():
-        say(f"new database: {database_path(db)}")
-    if weights_dir is not None and not weights_dir.is_dir():
-        raise UsageError(f"--weights-dir {weights_dir}: no such directory")
-    with Store(db) as store:
-        keys = keys_of(sweep)
-        plan = make_plan(sweep, store.states(unique(keys)), keys)
-        counts = plan.counts()
+def start(request: RunRequest, launcher: str) -> int:
+    """Run what is missing of the request's sweeps; the exit code. With the ray launcher this process becomes the driver.
+
+    The request needs neither facts nor weights: they are found here.
+    """
+    if not request.database.exists():
+        say(f"new database: {request.database}")
+    with Store(request.database) as store:
+        asked = [ask(sweep, request.machine) for sweep in request.sweeps]
+        plan = request.plan(asked, store)
         if not plan.jobs:
-            register(store, plan)  # its cells may be filled by another sweep's trials
-            others = f"; {counts['running']} are running in another `tinyablate run`" if counts["running"] else ""
-            say(f"{sweep.name}: nothing to do: {counts['done']} of {len(plan.trials)} trials are done{others}")
-            show(table_text(sweep, store, format_))
-            return 0
-        facts = check_models(sweep, micro_batch)
-        request = RunRequest(
-            sweep=sweep,
-            database=store.path,
-            data_home=require_data(sweep),
-            weights=find_weights(sweep, facts, weights_dir),
-            device=device,
-            slots=slots,
-            trials_per_gpu=trials_per_gpu,
-            micro_batch=micro_batch,
-            learner=os.environ.get("TINYABLATE_LEARNER", TRAIN),
-            format=format_,
-        )
+            return nothing_to_do(request, plan, store)
+        facts = check_models(request.sweeps, request.micro_batch, bool(request.cache_features))
+        require_data(request.sweeps)
+        weights = find_weights(request.sweeps, facts, request.weights_dir)
+        request = dataclasses.replace(request, facts=facts, weights=weights)
+        plan = request.plan(asked, store)
+        devices = devices_of(request.device, request.slots, request.trials_per_gpu, inline=launcher == "inline")
+        estimate = cost_of(plan, store, devices, facts)
+        note_cost(plan, estimate, store)
         if launcher == "ray":
             hold_signals()
-        say(f"{sweep.name}: {plan.to_run} trials to run in {len(plan.jobs)} jobs, {counts['done']} done already")
+        say(announcement(request.name, plan, estimate))
         if launcher == "inline":
             return start_inline(request, store)
     for folder in remove_leftovers():
         say(f"removed what a killed run left in {folder}")
     become_driver(create_workspace(request))
     raise AssertionError("unreachable: exec does not return")
+
+
+def nothing_to_do(request: RunRequest, plan: Plan, store: Store) -> int:
+    """Say so, and print the tables."""
+    register(store, plan, request.machine)  # cells may be filled by another sweep's trials
+    counts = plan.counts()
+    others = f"; {counts['running']} are running in another `tinyablate run`" if counts["running"] else ""
+    say(f"{request.name}: nothing to do: {counts['done']} of {len(plan.trials)} trials are done{others}")
+    show_tables(request.sweeps, store, request.format, request.machine)
+    return 0
+
+
+def announcement(name: str, plan: Plan, estimate: Estimate) -> str:
+    """What is about to be run, in a line."""
+    done = plan.counts()["done"]
+    time = f", about {duration(estimate.seconds)}" if estimate.jobs and not estimate.unknown else ""
+    return f"{name}: {plan.to_run} trials to run in {len(plan.jobs)} jobs{time}, {done} done already"
 
 
 def start_inline(request: RunRequest, store: Store) -> int:

@@ -56,6 +56,7 @@ from tinyablate import run
 from tinyablate.errors import TinyablateError, UsageError, WorkError
 from tinyablate.finish import finish
 from tinyablate.launch import Workspace, read_request
+from tinyablate.machine import NO_GPU
 from tinyablate.progress import Board
 from tinyablate.store.store import Store
 from tinyablate.terminal import repair_streams, say
@@ -194,7 +195,7 @@ def start_ray(workspace: Workspace, request: run.RunRequest) -> tuple[str, int]:
     )
     gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
     if request.device == "cuda" and not gpus:
-        raise UsageError(run.NO_GPU)
+        raise UsageError(NO_GPU)
     device = "cuda" if gpus and request.device != "cpu" else "cpu"
     slots = gpus * request.trials_per_gpu if device == "cuda" else int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
     return device, slots

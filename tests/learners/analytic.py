@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import tinyablate
 from tinyablate.identity import canonical
-from tinyablate.job import Environment, EpochDone, EpochResult, Event, Finished, Job, Outcome, Progress, Started
+from tinyablate.job import Environment, EpochDone, EpochResult, Event, Failed, Finished, Job, Outcome, Progress, Started
 from tinyablate.recipe import Recipe
 
 ENVIRONMENT = Environment(
@@ -80,4 +80,26 @@ def origin(job: Job) -> Iterator[Event]:
     """As noop, with the file of the worker's tinyablate as its host."""
     yield Started(1, dataclasses.replace(ENVIRONMENT, host=tinyablate.__file__))
     for index, task in enumerate(job.tasks):
+        yield Finished(task.key, _outcome(job, index))
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's, which is how the worker knows it."""
+
+
+def cramped(job: Job) -> Iterator[Event]:
+    """A device whose memory holds 16 images a pass and 3 trials: more of either runs out."""
+    yield Started(1, ENVIRONMENT)
+    micro_batch = job.micro_batch or job.tasks[0].recipe.batch.size
+    if micro_batch > 16 or len(job.tasks) > 3:
+        raise OutOfMemoryError(f"{len(job.tasks)} trials of {micro_batch} images")
+    for index, task in enumerate(job.tasks):
+        yield Finished(task.key, _outcome(job, index))
+
+
+def one_breaks(job: Job) -> Iterator[Event]:
+    """The first trial of a job fails by its key, the others complete."""
+    yield Started(1, ENVIRONMENT)
+    yield Failed("exception", "ValueError: unlucky", "Traceback", job.tasks[0].key)
+    for index, task in enumerate(job.tasks[1:], 1):
         yield Finished(task.key, _outcome(job, index))

@@ -1,0 +1,179 @@
+"""What a run hands out and takes in, without workers: memory that runs out, trials that break alone, measurements."""
+
+import dataclasses
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinyablate.datasets import lookup
+from tinyablate.model_facts import ModelFacts, Request
+from tinyablate.run import Dispatch, RunRequest, run_inline
+from tinyablate.store.store import Store
+from tinyablate.sweep.load import load
+from tinyablate.sweep.schema import Sweep
+
+HEADS = """
+title = "Heads on one trunk"
+metric = "val_top1"
+select = "last"
+seeds = [0]
+[baseline]
+data.name = "shapes"
+data.image_size = 32
+model.name = "test_vit"
+model.pretrained = false
+model.trainable = "head"
+schedule.epochs = 2
+batch.size = 50
+[grid]
+"optimizer.lr" = [1e-2, 3e-3, 1e-3, 3e-4]
+"optimizer.weight_decay" = [0.1, 0.0]
+"""
+
+SPEEDS = """
+title = "Speeds"
+metrics = ["val_top1", "train_images_per_second"]
+select = "last"
+seeds = [0, 1]
+[baseline]
+data.name = "shapes"
+data.image_size = 32
+model.pretrained = false
+schedule.epochs = 2
+batch.size = 50
+[[rows]]
+label = "ViT"
+set.model.name = "test_vit"
+[[rows]]
+label = "ResNet"
+set.model.name = "test_resnet"
+"""
+
+FACTS = ModelFacts(32, False, False, 100, 100, "test_vit", None, None, splits=True)
+
+
+def sweep(folder: Path, text: str) -> Sweep:
+    """The sweep in a file with this text."""
+    path = folder / "sweep.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def request(folder: Path, asked: Sweep, learner: str, facts: ModelFacts = FACTS, **more: Any) -> RunRequest:
+    """A request to run it with a learner of `learners/analytic.py`."""
+    known: Mapping[Request, ModelFacts] = {
+        Request.of(cell.recipe, lookup(cell.recipe.data.name).classes): facts for cell in asked.cells
+    }
+    return RunRequest(
+        name="sweep", sweeps=(asked,), database=folder / "a.db", data_home=folder, machine="a device", facts=known,
+        device="cpu", learner=f"analytic:{learner}", **more,
+    )  # fmt: skip
+
+
+def run(wanted: RunRequest) -> Dispatch:
+    """All of it, one job after another in this process."""
+    with Store(wanted.database) as store:
+        dispatch = Dispatch(wanted, store, "cpu")
+        run_inline(dispatch, lambda: None)
+        dispatch.plan = dispatch.look()
+    return dispatch
+
+
+def attempts(folder: Path) -> list[tuple[str, str | None, int | None, str]]:
+    """State, cause, micro-batch and job of every attempt, in the order in which they were made."""
+    with sqlite3.connect(folder / "a.db") as database:
+        return database.execute("SELECT state, cause, micro_batch, job FROM attempts ORDER BY id").fetchall()
+
+
+def jobs(rows: list[tuple[str, str | None, int | None, str]]) -> list[tuple[str, int | None, int]]:
+    """(state, micro-batch, trials) of each job."""
+    counted: dict[str, tuple[str, int | None, int]] = {}
+    for state, _, micro_batch, job in rows:
+        counted[job] = (state, micro_batch, counted.get(job, ("", None, 0))[2] + 1)
+    return list(counted.values())
+
+
+def test_heads_of_one_trunk_are_one_job(tmp_path: Path) -> None:
+    """Eight cells, one job; told not to share, eight jobs."""
+    asked = sweep(tmp_path, HEADS)
+    assert len(run(request(tmp_path, asked, "noop")).plan.jobs) == 0
+    assert jobs(attempts(tmp_path)) == [("complete", None, 8)]
+    (tmp_path / "apart").mkdir()
+    run(request(tmp_path / "apart", asked, "noop", share=False))
+    assert jobs(attempts(tmp_path / "apart")) == [("complete", None, 1)] * 8
+
+
+def test_memory_that_runs_out_halves_the_micro_batch_and_is_remembered(tmp_path: Path) -> None:
+    """Batches of 50 are tried as 25, then 13; a later run of other trials of the model begins there."""
+    asked = sweep(tmp_path, HEADS.replace('weight_decay" = [0.1, 0.0]', 'weight_decay" = [0.1]').replace(", 3e-4", ""))
+    done = run(request(tmp_path, asked, "cramped"))
+    assert done.tally.failed == {}
+    assert jobs(attempts(tmp_path)) == [("failed", None, 3), ("failed", 25, 3), ("complete", 13, 3)]
+    assert {cause for state, cause, *_ in attempts(tmp_path) if state == "failed"} == {"out-of-memory"}
+    again = dataclasses.replace(
+        request(tmp_path, sweep(tmp_path, asked.text.replace("seeds = [0]", "seeds = [1]")), "cramped")
+    )
+    assert run(again).tally.failed == {}
+    assert jobs(attempts(tmp_path))[3:] == [("complete", 13, 3)]
+
+
+def test_a_job_too_large_for_memory_is_split(tmp_path: Path) -> None:
+    """Where no micro-batch is allowed (dropout), half of the learners go at a time; then a quarter."""
+    asked = sweep(tmp_path, HEADS.replace("batch.size = 50", "batch.size = 10"))
+    run(request(tmp_path, asked, "cramped", dataclasses.replace(FACTS, dropout=True)))
+    assert jobs(attempts(tmp_path)) == [("failed", None, 8), ("failed", None, 4), *[("complete", None, 2)] * 2,
+                                        ("failed", None, 4), *[("complete", None, 2)] * 2]  # fmt: skip
+
+
+def test_what_cannot_be_made_smaller_fails(tmp_path: Path) -> None:
+    """A lone trial of a model whose batch must stay whole fails once, with its cause."""
+    asked = sweep(tmp_path, HEADS.replace(", 3e-3, 1e-3, 3e-4", "").replace("[0.1, 0.0]", "[0.1]"))
+    done = run(request(tmp_path, asked, "cramped", dataclasses.replace(FACTS, batch_statistics=True)))
+    assert list(done.tally.failed.values()) == ["OutOfMemoryError: 1 trials of 50 images"]
+    assert [(state, cause) for state, cause, *_ in attempts(tmp_path)] == [("failed", "out-of-memory")]
+
+
+def test_a_users_micro_batch_is_where_halving_begins(tmp_path: Path) -> None:
+    """From 20 asked for to 10 tried."""
+    asked = sweep(tmp_path, HEADS.replace(", 3e-3, 1e-3, 3e-4", "").replace("[0.1, 0.0]", "[0.1]"))
+    run(request(tmp_path, asked, "cramped", micro_batch=20))
+    assert jobs(attempts(tmp_path)) == [("failed", 20, 1), ("complete", 10, 1)]
+
+
+def test_a_trial_that_breaks_leaves_its_jobs_others(tmp_path: Path) -> None:
+    """Its own failure is recorded with its traceback, the other seven are complete."""
+    done = run(request(tmp_path, sweep(tmp_path, HEADS), "one_breaks"))
+    assert list(done.tally.failed.values()) == ["ValueError: unlucky"]
+    assert sorted(state for state, *_ in attempts(tmp_path)) == ["complete"] * 7 + ["failed"]
+
+
+def test_measurements_run_alone_and_last(tmp_path: Path) -> None:
+    """While a job is under way no measurement is handed out, and beside a measurement nothing else."""
+    wanted = request(tmp_path, sweep(tmp_path, SPEEDS), "noop", dataclasses.replace(FACTS, splits=False))
+    with Store(wanted.database) as store:
+        dispatch = Dispatch(wanted, store, "cpu")
+        trainings = [dispatch.next_job() for _ in range(4)]
+        assert [job.kind for job in trainings if job] == ["train"] * 4
+        assert dispatch.next_job() is None  # they are under way
+        for job in trainings:
+            assert job is not None
+            dispatch.release("stopped")
+        measured = dispatch.next_job()
+        assert measured is not None
+        assert measured.kind == "measure"
+        assert dispatch.next_job() is None  # it is alone
+        dispatch.release("stopped")
+    with sqlite3.connect(tmp_path / "a.db") as database:
+        kinds = database.execute("SELECT kind, measured_on, count(*) FROM trials GROUP BY 1, 2 ORDER BY 1").fetchall()
+    assert kinds == [("measure", "a device", 4), ("train", None, 4)]
+
+
+@pytest.mark.parametrize("device", ["another", "a device"])
+def test_a_measurement_is_another_trial_on_another_device(tmp_path: Path, device: str) -> None:
+    """Trainings are shared by all machines; speeds are measured again on a device of another name."""
+    wanted = request(tmp_path, sweep(tmp_path, SPEEDS), "noop", dataclasses.replace(FACTS, splits=False))
+    assert run(wanted).tally.finished == 8
+    assert run(dataclasses.replace(wanted, machine=device)).tally.finished == (4 if device == "another" else 0)

@@ -1,0 +1,120 @@
+"""What the commands' options are, and the sweeps that their arguments name. It runs nothing."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tinyablate.errors import UsageError
+
+if TYPE_CHECKING:
+    from tinyablate.sweep.schema import Sweep
+
+DEFAULT_DATABASE = "results/ablations.db"
+MOST_SEEDS = 10_000
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _database(text: str | None) -> str:
+    return text or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE
+
+
+def database_option(command: F) -> F:
+    """`--db`, the same everywhere."""
+    option = click.option(
+        "--db", metavar="URL_OR_PATH", help=f"Results database [TINYABLATE_DB, else ./{DEFAULT_DATABASE}].",
+        callback=lambda ctx, param, value: _database(value),
+    )  # fmt: skip
+    return option(command)
+
+
+def format_option(*choices: str, default: str) -> Callable[[F], F]:
+    """`--format` with a command's own choices."""
+    return click.option("--format", "format_", type=click.Choice(choices), default=default, show_default=True)
+
+
+def sweep_options(command: F) -> F:
+    """SWEEP and what changes its meaning."""
+    for option in (
+        click.option("--seeds", metavar="LIST", help="Other seeds than the file's: 0,1,2 or 0-5."),
+        click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
+                     help="Change a field of the baseline, typed as in the file: --set schedule.epochs=2. Repeatable."),
+        click.option("--smoke", is_flag=True, help="Tiny models and data, one seed: the whole line on a CPU."),
+        click.argument("sweep"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def share_options(command: F) -> F:
+    """What may be computed once for several trials; their numbers are the same either way."""
+    for option in (
+        click.option("--cache-features/--no-cache-features", default=None,
+                     help="Compute a frozen trunk's features of the evaluated images once [where it cannot change]."),
+        click.option("--share/--no-share", default=True, show_default=True,
+                     help="Compute trials together that differ only in observers, or in heads on a frozen trunk."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def machine_options(command: F) -> F:
+    """What computes, and from which weights."""
+    for option in (
+        click.option("--weights-dir", type=click.Path(path_type=Path, file_okay=False), envvar="TINYABLATE_WEIGHTS",
+                     help="Folder with pretrained weights, for machines without a network [TINYABLATE_WEIGHTS]."),
+        click.option("--micro-batch", type=click.IntRange(min=1),
+                     help="Images per forward and backward pass [the batch, or what memory held before]. "
+                     "Same gradient, less memory."),
+        click.option("--trials-per-gpu", type=click.IntRange(min=1), default=1, show_default=True),
+        click.option("--slots", type=click.IntRange(min=1), help="CPU trials at a time [one per core]."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def load_one(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None) -> "Sweep":
+    """The one sweep of this name."""
+    from tinyablate import bundled
+    from tinyablate.sweep.load import load
+
+    return load(bundled.resolve(sweep), smoke=smoke, overrides=overrides, seeds=parse_seeds(seeds))
+
+
+def load_all(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None) -> "list[Sweep]":
+    """The sweep of this name, or all of the folder of this name."""
+    from tinyablate import bundled
+    from tinyablate.errors import SweepError
+    from tinyablate.sweep.load import load
+
+    loaded, problems = [], list[str]()
+    for path in bundled.resolve_all(sweep):
+        try:
+            loaded.append(load(path, smoke=smoke, overrides=overrides, seeds=parse_seeds(seeds)))
+        except SweepError as error:
+            problems += error.problems
+    if problems:
+        raise SweepError(problems)
+    return loaded
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """`0,1,2` or `0-5` as numbers; None stays None. Raises UsageError."""
+    if text is None:
+        return None
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        numbers = [low, high] if dash else [low]
+        if not all(number.isascii() and number.isdecimal() and len(number) < 19 for number in numbers):
+            raise UsageError(f"--seeds {text[:60]}: not a list of whole numbers; valid: 0,1,2 or 0-5")
+        if int(numbers[-1]) - int(low) >= MOST_SEEDS:
+            raise UsageError(f"--seeds {text[:60]}: more than {MOST_SEEDS:,} seeds")
+        seeds += range(int(low), int(numbers[-1]) + 1)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds {text}: {'a seed stands there twice' if seeds else 'no seeds'}")
+    return tuple(seeds)

@@ -1,5 +1,6 @@
 """Which file a sweep's name means, copying, and that every bundled sweep is sound."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -11,9 +12,14 @@ import pytest
 from tinyablate import bundled, policies
 from tinyablate.errors import SweepError
 from tinyablate.identity import differences
+from tinyablate.plan import ask, make_plan
 from tinyablate.sweep.load import load, read_heading
 
-NAMES = ("demo/ablation", "huynh2022/ablation", "huynh2022/models", "huynh2022/reproduction")
+HUYNH = (
+    "ablation", "ablation_all", "adamw_grid", "batch_size", "models", "models_all", "perturbation", "reproduction",
+    "sgd", "throughput",
+)  # fmt: skip
+NAMES = ("demo/ablation", *(f"huynh2022/{name}" for name in HUYNH))
 
 
 @pytest.fixture
@@ -64,8 +70,11 @@ def test_resolve_prefers_the_path_then_the_local_folder_then_the_bundle(elsewher
             "demo/ablatoin: no such sweep; did you mean 'demo/ablation'? (`tinyablate sweeps` lists them)",
         ),
         ("xyz", "xyz: no such sweep (`tinyablate sweeps` lists them)"),
-        ("huynh2022", "huynh2022: is a folder of sweeps; name one of 'huynh2022/ablation', 'huynh2022/models'"),
-        ("huynh2022/", "huynh2022/: is a folder of sweeps; name one of 'huynh2022/ablation', 'huynh2022/models'"),
+        ("huynh2022", "huynh2022: is a folder of sweeps; name one of 'huynh2022/ablation', 'huynh2022/ablation_all', "),
+        (
+            "huynh2022/",
+            "huynh2022/: is a folder of sweeps; name one of 'huynh2022/ablation', 'huynh2022/ablation_all', ",
+        ),
         ("huynh2022/recipe", "huynh2022/recipe: no such sweep"),
         ("mine.tml", "mine.tml: is no sweep file; its name would end in .toml"),
         ("mien.toml", "mien.toml: no such file; did you mean 'mine.toml'?"),
@@ -98,6 +107,13 @@ def test_copy_takes_the_recipe_along_and_overwrites_nothing(elsewhere):
         bundled.copy("huynh2022/models", dest)
     assert written[1].read_text() == "# mine\n"
     assert not written[0].exists()
+
+
+def test_copy_takes_published_curves_along(elsewhere):
+    """The CSV file that a sweep's [figure] names is copied beside it, so that the copy loads."""
+    written = bundled.copy("huynh2022/sgd", elsewhere / "sweeps")
+    assert {path.name for path in written} == {"sgd.toml", "recipe.toml", "sgd_curves.csv"}
+    assert load(written[0]).figure == _huynh("sgd").figure
 
 
 def test_copy_of_an_unknown_sweep_is_refused(elsewhere):
@@ -140,24 +156,136 @@ def test_demo_has_the_rows_that_show_what_a_table_can_say():
     assert [row.reference for row in sweep.rows] == [None] + [0] * (len(sweep.rows) - 1)
 
 
+def _huynh(name, smoke=False):
+    return load(bundled.sweeps_folder() / "huynh2022" / f"{name}.toml", smoke=smoke)
+
+
+def _published(sweep, source):
+    """Row's label -> the numbers that `source` published, by metric."""
+    cells = {sweep.rows[cell.row].label: cell.published for cell in sweep.cells}
+    return {label: {m: by[source] for m, by in found.items() if source in by} for label, found in cells.items()}
+
+
 def test_huynh_models_are_the_papers():
-    """The four models and published numbers of table 2, and the reading of the released code."""
-    sweep = load(bundled.resolve("huynh2022/models"))
-    assert {sweep.rows[cell.row].label: cell.published["val_top1"] for cell in sweep.cells} == {
-        "ViT-L/16": {"paper": 86.43, "reproduction": 86.52},
-        "CaiT-S/36": {"paper": 86.74, "reproduction": 86.66},
-        "DeiT-B/16 distilled": {"paper": 87.29, "reproduction": 82.52},
-        "Swin-L/4": {"paper": 91.35, "reproduction": 91.32},
+    """The four models and the numbers of table 2 and of its reproduction, and the reading of the released code."""
+    sweep = _huynh("models")
+    assert _published(sweep, "paper") == {
+        "ViT-L/16": {"val_top1": 86.43, "macs": 190.7},
+        "CaiT-S/36": {"val_top1": 86.74, "macs": 48.0},
+        "DeiT-B/16 distilled": {"val_top1": 87.29, "macs": 55.5},
+        "Swin-L/4": {"val_top1": 91.35, "macs": 103.9},
     }
+    mib = round(1.13 * 1024)  # printed as 1.13 GB; the weights in fp32 are 1.132 GiB
+    names = ("val_top1", "val_top5", "checkpoint_bytes", "epoch_seconds")
+    assert [tuple(found[name] for name in names) for found in _published(sweep, "reproduction").values()] == [
+        (86.52, 95.82, mib, 22 * 60 + 56), (86.66, 96.61, 781, 23 * 60 + 10), (82.52, 94.16, 330, 9 * 60 + 20),
+        (91.32, 98.04, 761, 20 * 60 + 30),
+    ]  # fmt: skip
     recipes = [cell.recipe for cell in sweep.cells]
     assert {recipe.model.trainable for recipe in recipes} == {"head"}
     assert [recipe.model.backbone_mode for recipe in recipes] == ["train", "train", "eval", "train"]
     assert {recipe.augment.erase_order for recipe in recipes} == {"after-mix"}
 
 
+@pytest.mark.parametrize("name", ["models", "ablation"])
+def test_huynh_in_the_words_of_the_text_trains_all_weights(name):
+    """Rows and published numbers are the same; the recipes differ in what is trained, and in DeiT's mode."""
+    code, text = _huynh(name), _huynh(f"{name}_all")
+    assert [row.label for row in text.rows] == [row.label for row in code.rows]
+    for mine, theirs in zip(text.cells, code.cells, strict=True):
+        assert mine.published["val_top1"] == {"paper": theirs.published["val_top1"]["paper"]}
+        changed = {path: new for path, (_, new) in differences(mine.recipe, theirs.recipe).items()}
+        mode = {"model.backbone_mode": "train"} if theirs.recipe.model.backbone_mode == "eval" else {}
+        assert changed == {"model.trainable": "all"} | mode
+
+
+def test_huynh_grid_is_the_papers():
+    """Twelve cells of learning rate and weight decay; the paper's default with RandAugment is one of them."""
+    sweep = _huynh("adamw_grid")
+    assert [(cell.recipe.optimizer.lr, cell.recipe.optimizer.weight_decay) for cell in sweep.cells] == [
+        (lr, decay) for lr in (3e-3, 1e-3, 7e-4, 5e-4) for decay in (0.2, 0.05, 0.01)
+    ]
+    assert _huynh("ablation").baseline in [cell.recipe for cell in sweep.cells]
+
+
+def test_huynh_sgd_is_the_papers():
+    """Best numbers and curves of figure 1, of which they are the maxima; SGD as published, on undivided gradients."""
+    sweep = _huynh("sgd")
+    best = {"AdamW": 91.34, "SGD": 91.10, "SGD Nesterov": 91.21}
+    assert {label: found["val_top1"] for label, found in _published(sweep, "paper").items()} == best
+    assert sweep.figure.metric == "val_top1"
+    curves = {label: [value for _, value in curve] for label, curve in sweep.figure.published.items()}
+    assert {label: (curve[0], max(curve), curve[-1]) for label, curve in curves.items()} == {
+        "AdamW": (89.68, 91.34, 91.21), "SGD": (89.63, 91.10, 91.08), "SGD Nesterov": (89.47, 91.21, 91.11),
+    }  # fmt: skip
+    assert {tuple(epoch for epoch, _ in curve) for curve in sweep.figure.published.values()} == {tuple(range(1, 31))}
+    sgd = [cell.recipe for cell in sweep.cells[1:]]
+    settings = [(r.optimizer.name, r.optimizer.lr, r.optimizer.weight_decay, r.optimizer.momentum) for r in sgd]
+    assert settings == [("sgd", 1e-2, 1e-5, 0.9)] * 2
+    assert [recipe.optimizer.nesterov for recipe in sgd] == [False, True]
+    assert {(recipe.batch.size, recipe.batch.accumulation, recipe.batch.divide_loss) for recipe in sgd} == {
+        (128, 4, False)
+    }
+
+
+def test_huynh_perturbation_is_the_papers():
+    """SAM, ASAM and PUGD over both optimizers, each 85 % dearer; AdamW and SGD are rows of the other tables."""
+    sweep = _huynh("perturbation")
+    optimizers = [cell.recipe.optimizer for cell in sweep.cells]
+    assert [(each.name, each.perturbation) for each in optimizers] == [
+        (name, perturbation) for name in ("adamw", "sgd") for perturbation in ("none", "sam", "asam", "pugd")
+    ]
+    assert {(each.perturbation, each.rho) for each in optimizers if "sam" in each.perturbation} == {
+        ("sam", 0.05),
+        ("asam", 0.5),
+    }
+    published = list(_published(sweep, "paper").values())
+    assert [each for each in published if "relative_epoch_time" in each] == [{"relative_epoch_time": 1.85}] * 6
+    curves = _huynh("sgd").figure.published
+    for at, label in ((0, "AdamW"), (4, "SGD")):
+        assert published[at] == {f"val_top1@{epoch}": value for epoch, value in curves[label][:5]}
+    others = [cell.canonical for cell in _huynh("sgd").cells]
+    assert [sweep.cells[at].canonical for at in (0, 4)] == others[:2]
+
+
+def test_huynh_batch_size_is_the_reproductions():
+    """Three sizes with both its numbers; the paper's number stands at its own batch size."""
+    sweep = _huynh("batch_size")
+    assert [cell.recipe.batch.size for cell in sweep.cells] == [32, 64, 128]
+    assert [tuple(found.values()) for found in _published(sweep, "reproduction").values()] == [
+        (81.79, 93.84), (82.15, 94.02), (82.11, 93.91),
+    ]  # fmt: skip
+    assert list(_published(sweep, "paper").values()) == [{}, {}, {"val_top1": 87.29}]
+    assert sweep.cells[2].recipe == _huynh("models").cells[2].recipe
+
+
+def test_huynh_throughput_is_the_papers():
+    """Table 3 as printed, errors included, with table 2's MACs; fp32 in batches of 32, nothing trained to the end."""
+    sweep = _huynh("throughput")
+    names = ("layers", "width", "macs", "inference_images_per_second")
+    assert [tuple(found[name] for name in names) for found in _published(sweep, "paper").values()] == [
+        (24, 1024, 190.7, 31.5), (36, 368, 48.0, 24.0), (12, 768, 55.5, 83.1), (18, 192, 103.9, 36.0),
+    ]  # fmt: skip
+    assert {(cell.recipe.batch.size, cell.recipe.precision) for cell in sweep.cells} == {(32, "fp32")}
+    assert sweep.kinds == ("measure",)
+
+
+def test_huynh_tables_share_their_trials():
+    """What several tables need is planned once, and the classifiers on one stream of features are one job a seed."""
+    plan = make_plan([ask(_huynh(name), "a device") for name in HUYNH], {}, splits=lambda recipe: True)
+    # Three seeds of: Swin-L with RandAugment (ablation, adamw_grid, sgd, perturbation), without it (models, ablation,
+    # reproduction), without it and all weights (models_all, ablation_all), with SGD (sgd, perturbation), and DeiT-B
+    # (models, batch_size).
+    assert plan.common == 3 * 5
+    trainings = [(len(job.trials), job.learners) for job in plan.jobs if job.kind == "train"]
+    # On Swin-L's features with RandAugment: 12 of the grid, no smoothing, EMA (which only observes), 2 SGD, and SAM,
+    # ASAM and PUGD over both.
+    assert sorted(trainings)[-3:] == [(22, 21)] * 3
+
+
 def test_huynh_ablation_is_the_papers():
     """The eleven rows and numbers of table 4; each but the first moves one factor off the base with RandAugment."""
-    sweep = load(bundled.resolve("huynh2022/ablation"))
+    sweep = _huynh("ablation")
     assert [(sweep.rows[cell.row].label, cell.published["val_top1"]["paper"]) for cell in sweep.cells] == [
         ("Default", 91.34),
         ("Remove RandAugment", 91.35),
@@ -177,13 +305,13 @@ def test_huynh_ablation_is_the_papers():
 
 def test_huynh_reproduction_starts_from_the_other_base():
     """Its six rows, both sources; RandAugment is added, not removed."""
-    sweep = load(bundled.resolve("huynh2022/reproduction"))
+    sweep = _huynh("reproduction")
     assert [tuple(cell.published["val_top1"].values()) for cell in sweep.cells] == [
         (91.32, 91.35), (91.01, 91.34), (91.03, 91.28), (91.20, 91.25), (91.14, 91.11), (91.28, 91.04),
     ]  # fmt: skip
     assert list(sweep.cells[0].published["val_top1"]) == ["reproduction", "paper"]
     assert sweep.baseline.augment.policy == policies.canonical("torchvision-randaugment-n2-m0")
-    assert sweep.baseline == load(bundled.resolve("huynh2022/ablation")).cells[1].recipe
+    assert sweep.baseline == _huynh("ablation").cells[1].recipe
 
 
 def test_installed_package_carries_sweeps_and_workers_inside(elsewhere):
@@ -210,15 +338,17 @@ def test_models_of_bundled_sweeps_are_timms():
     from tinyablate.train.model.build import build_model, check_name
 
     torch.set_num_threads(1)
-    built = set()
+    built = {}
     for name in NAMES:
         for cell in load(bundled.resolve(name)).cells:
             check_name(cell.recipe.model.name)
         for cell in load(bundled.resolve(name), smoke=True).cells:
             model, size = cell.recipe.model, cell.recipe.data.image_size
             classes = lookup(cell.recipe.data.name).classes
-            if model.name not in built:
+            model = dataclasses.replace(model, trainable="all", backbone_mode="train")  # which build the same
+            if repr(model) not in built:
                 module = build_model(model, image_size=size, classes=classes, seed=0, weights=None).module
                 assert module(torch.zeros(2, 3, size, size)).shape == (2, classes)
-            built.add(model.name)
-    assert len(built) == 5
+                built[repr(model)] = sum(each.numel() for each in module.parameters())
+    assert max(built.values()) < 1e6  # tiny, so that every sweep runs on a CPU in seconds
+    assert len({text.partition(",")[0] for text in built}) == 5  # without Swin with and without drop-path

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from common import environment, report, scratch, seconds, tinyablate
 
 from tinyablate.identity import CORE_VERSION
-from tinyablate.plan import keys_of, make_plan
+from tinyablate.plan import ask, make_plan
 from tinyablate.run import register
 from tinyablate.store import schema
 from tinyablate.store.store import Store
@@ -48,8 +48,8 @@ def fill(folder: Path, name: str) -> int:
     """Give every trial of the sweep a finished attempt, as a run would; returns their number."""
     sweep = load(folder / "sweeps" / f"{name}.toml")
     with Store(folder / "results" / "ablations.db") as store:
-        plan = make_plan(sweep, {}, keys_of(sweep))
-        register(store, plan)
+        plan = make_plan([ask(sweep)], {})
+        register(store, plan, "")
         with store.engine().connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             ids = [row[0] for row in connection.execute(sa.select(schema.trials.c.id))]

@@ -16,7 +16,7 @@ from tinyablate.terminal import duration, say
 
 
 def start(request: RunRequest, launcher: str) -> int:
-    """Run what is missing of the request's sweeps; the exit code. With the ray launcher this process becomes the driver.
+    """Run what is missing of the request's sweeps; the exit code. With ray this process becomes the driver.
 
     The request needs neither facts nor weights: they are found here.
     """

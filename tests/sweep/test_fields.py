@@ -34,7 +34,10 @@ ROW = '[[rows]]\nlabel = "Default"\n'
         (f"optimizer.eps = 1{'0' * 400}", "must be a finite number"),
         ("augment.hflip = 1.5", "augment.hflip = 1.5: must be at least 0 and at most 1"),
         ("data.normalize = 1", "data.normalize = 1: must be one of 'model', 'imagenet', 'half'"),
-        ('optimizer.name = "adam"', "optimizer.name = \"adam\": must be one of 'adamw', 'sgd', 'lamb'; did you mean 'adamw'?"),
+        (
+            'optimizer.name = "adam"',
+            "optimizer.name = \"adam\": must be one of 'adamw', 'sgd', 'lamb'; did you mean 'adamw'?",
+        ),
         (
             'data.name = "shape"',
             "data.name = \"shape\": data set not known; valid: 'shapes', 'tiny-imagenet', 'imagenet-1k'; did you mean "

@@ -107,10 +107,13 @@ def test_heads_of_one_trunk_are_one_job(tmp_path: Path) -> None:
 
 
 def test_memory_that_runs_out_halves_the_micro_batch_and_is_remembered(tmp_path: Path) -> None:
-    """Batches of 50 are tried as 25, then 13; a later run of other trials of the model begins there."""
+    """Batches of 50 are tried as 25, then 13; a later run of other trials of the model begins there, and it is said."""
     asked = sweep(tmp_path, HEADS.replace('weight_decay" = [0.1, 0.0]', 'weight_decay" = [0.1]').replace(", 3e-4", ""))
     done = run(request(tmp_path, asked, "cramped"))
     assert done.tally.failed == {}
+    assert done.tally.notes == [
+        "test_vit: memory of a device held micro-batches of 13; later runs begin there (--micro-batch N for another)"
+    ]
     assert jobs(attempts(tmp_path)) == [("failed", None, 3), ("failed", 25, 3), ("complete", 13, 3)]
     assert {cause for state, cause, *_ in attempts(tmp_path) if state == "failed"} == {"out-of-memory"}
     again = dataclasses.replace(
@@ -134,6 +137,16 @@ def test_what_cannot_be_made_smaller_fails(tmp_path: Path) -> None:
     done = run(request(tmp_path, asked, "cramped", dataclasses.replace(FACTS, batch_statistics=True)))
     assert list(done.tally.failed.values()) == ["OutOfMemoryError: 1 trials of 50 images"]
     assert [(state, cause) for state, cause, *_ in attempts(tmp_path)] == [("failed", "out-of-memory")]
+
+
+def test_a_job_is_split_before_its_micro_batch_is_tiny(tmp_path: Path) -> None:
+    """Heads that do not fit go with half the batch, to an eighth of it, then half of them with all of it."""
+    run(request(tmp_path, sweep(tmp_path, HEADS.replace("batch.size = 50", "batch.size = 16")), "cramped"))
+    found = jobs(attempts(tmp_path))
+    assert found[:6] == [("failed", micro, 8) for micro in (None, 8, 4, 2)] + [("failed", None, 4), ("failed", 8, 4)]
+    assert {(state, trials) for state, _, trials in found if state == "complete"} == {("complete", 2)}
+    with Store(tmp_path / "a.db") as store:
+        assert store.limits() == {}  # the batch was never too large
 
 
 def test_a_users_micro_batch_is_where_halving_begins(tmp_path: Path) -> None:

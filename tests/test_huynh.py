@@ -56,8 +56,10 @@ def test_a_second_run_does_nothing(ran: Cli) -> None:
 
 def test_status_puts_estimate_and_truth_side_by_side(ran: Cli) -> None:
     """After the run each sweep has the time that it took."""
-    text = ran("status", "huynh2022/adamw_grid").stdout
-    assert "estimate" in text
+    (line,) = ran("status", "huynh2022/adamw_grid").stdout.split("last run, estimated and in truth")[1].splitlines()[2:]
+    assert line.startswith("huynh2022/adamw_grid  smoke")
+    assert float(line.split()[-5]) > 0  # hours of a core, in truth: twelve cells in one job
+    assert line.endswith("0 of 1                1")
 
 
 def test_the_figure_is_drawn_with_the_published_curves(ran: Cli) -> None:

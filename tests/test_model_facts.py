@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tinyablate import model_facts
 from tinyablate.errors import RecipeError
 from tinyablate.model_facts import ModelFacts, Request, _answer_file, cache_folder, facts_for
 from tinyablate.recipe import Data, Model, Recipe
@@ -119,9 +120,12 @@ def test_impossible_models_are_answered_with_the_error(answers: Answers, name: s
     assert hint in rule
 
 
-def test_answers_are_kept(cache: Path, answers: Answers, capfd: pytest.CaptureFixture[str]) -> None:
+def test_answers_are_kept(
+    cache: Path, answers: Answers, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second call gives the same from the cache, errors included, in milliseconds and without a word."""
     four = [REQUESTS[name] for name in ("vit", "resnet", "large", "bad argument")]
+    monkeypatch.setattr(model_facts, "_ask", lambda question: pytest.fail("a subprocess was started"))
     start = time.process_time()
     again = facts_for(four, pytest.fail)
     assert time.process_time() - start < 0.02
@@ -138,12 +142,13 @@ def test_answers_are_kept(cache: Path, answers: Answers, capfd: pytest.CaptureFi
         ("vit_tiny_patch16_224_in21k", "timm renamed it to 'vit_tiny_patch16_224.augreg_in21k'"),
     ],
 )
-def test_unknown_names_are_answered_from_the_index(answers: Answers, name: str, hint: str) -> None:
+def test_unknown_names_are_answered_from_the_index(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
     """A wrong name is recognised without starting a subprocess, in the words that building it would use."""
     request = request_for(name)
-    start = time.process_time()
+    monkeypatch.setattr(model_facts, "_ask", lambda question: pytest.fail("a subprocess was started"))
     answer = facts_for([request], pytest.fail)[request]
-    assert time.process_time() - start < 0.5
     assert isinstance(answer, RecipeError)
     assert hint in str(answer)
 

@@ -133,6 +133,15 @@ def test_all_problems_at_once() -> None:
         ({"evaluate.split": "test"}, "evaluate.split"),
         ({"evaluate.split": "train"}, "evaluate.split"),
         ({"data.split": "train[:90%]", "evaluate.split": "train[80%:]"}, "evaluate.split"),
+        ({"optimizer.name": "lamb", "optimizer.perturbation": "sam"}, "optimizer.perturbation"),
+        ({"optimizer.name": "sgd", "optimizer.decay_times": "schedule"}, "optimizer.decay_times"),
+        ({"optimizer.layer_decay": 0.7, "model.trainable": "head"}, "optimizer.layer_decay"),
+        ({"batch.size": 128, "batch.accumulation": 3}, "batch.accumulation"),
+        ({"batch.size": 128, "batch.accumulation": 256}, "batch.accumulation"),
+        ({"ema.warmup": True}, "ema.warmup"),
+        ({"schedule.per": "epoch", "schedule.warmup_epochs": 2.0}, "schedule.warmup_lr"),
+        ({"model.drop_path_rule": "constant"}, "model.drop_path_rule"),
+        ({"model.distilled_heads": "both", "model.backbone_mode": "eval"}, "model.distilled_heads"),
     ],
 )
 def test_impossible_combinations_are_refused(changes: dict[str, object], path: str) -> None:
@@ -205,6 +214,23 @@ def test_recipes_are_frozen() -> None:
         ({}, {"augment.at": "native"}, {"augment.policy": "3a"}),
         ({}, {"augment.at": "native"}, {"augment.color_jitter": 0.3}),
         ({}, {"evaluate.crop_pct": 0.9}, {"evaluate.crop": "center"}),
+        ({}, {"optimizer.rho": 0.5, "optimizer.second_draw": True}, {"optimizer.perturbation": "sam"}),
+        ({"optimizer.perturbation": "sam"}, {"optimizer.asam_eta": 0.1}, {"optimizer.perturbation": "asam"}),
+        ({"optimizer.perturbation": "pugd"}, {"optimizer.rho": 0.5}, {"optimizer.perturbation": "sam"}),
+        (
+            {"optimizer.perturbation": "sam", "model.backbone_mode": "eval"},
+            {"optimizer.second_draw": True},
+            {"model.backbone_mode": "train"},
+        ),
+        ({"optimizer.name": "lamb"}, {"optimizer.momentum": 0.5}, {"optimizer.name": "sgd"}),
+        ({}, {"batch.accumulation": 4}, {"batch.divide_loss": False}),
+        ({"batch.divide_loss": False}, {"batch.divide_loss": True}, {"batch.accumulation": 4}),
+        (
+            {"schedule.name": "constant"},
+            {"schedule.per": "epoch"},
+            {"schedule.warmup_epochs": 2.0, "schedule.warmup_lr": 1e-5},
+        ),
+        ({"optimizer.weight_decay": 0.0}, {"optimizer.decay_times": "schedule"}, {"optimizer.weight_decay": 0.1}),
     ],
 )
 def test_what_cannot_change_a_number_has_no_part_in_identity(

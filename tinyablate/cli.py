@@ -148,6 +148,7 @@ def run_command(
     name = machine.device_name(device)
     if options["compile"] and name == machine.processor_name():
         raise UsageError("--compile: a trial on a CPU is never compiled, so that it is bit-equal; leave the option out")
+    name += ", torch.compile" if options["compile"] else ""  # its speeds are other measurements
     request = RunRequest(
         name=sweep.strip("/"),
         sweeps=tuple(load_all(sweep, smoke, overrides, seeds)),

@@ -37,6 +37,8 @@ def conflicts(recipe: "Recipe") -> Iterator[tuple[str, object, str]]:
         yield "model.drop_path_rule", model.drop_path_rule, "needs model.drop_path above 0"
     if recipe.schedule.warmup_epochs > recipe.schedule.epochs:
         yield "schedule.warmup_epochs", recipe.schedule.warmup_epochs, "is longer than schedule.epochs"
+    if recipe.schedule.per == "epoch" and recipe.schedule.warmup_epochs > 0 and recipe.schedule.warmup_lr == 0:
+        yield "schedule.warmup_lr", 0.0, "must be above 0 with schedule.per = 'epoch': it is the first epoch's rate"
     if recipe.schedule.warmup_lr > recipe.optimizer.lr:
         yield "schedule.warmup_lr", recipe.schedule.warmup_lr, "is above optimizer.lr"
     if recipe.schedule.min_lr > recipe.optimizer.lr:

@@ -251,7 +251,7 @@ class JobCost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What jobs would take together on these devices. Sums are over the jobs that have an estimate."""
+    """What jobs would take together on these devices. Times are sums over the jobs whose speed is known."""
 
     devices: Devices
     jobs: tuple[JobCost, ...]
@@ -274,7 +274,7 @@ class Estimate:
     def disk_bytes(self) -> int:
         """What the database grows by, and the largest checkpoints that lie there at a time."""
         largest = heapq.nlargest(self.devices.slots, (job.checkpoint_bytes for job in self.jobs))
-        return sum(job.stored_bytes for job in self.jobs) + sum(largest)
+        return sum(job.stored_bytes for job in self.jobs) + sum(largest)  # known without any speed
 
     @property
     def counts(self) -> Counter[Basis]:

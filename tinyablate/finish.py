@@ -21,6 +21,8 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
         say(f"the Parquet mirror could not be written: {error}")
     for key, message in tally.failed.items():
         say(f"failed: trial {key[:12]}: {first_line(message)}; see: tinyablate show {key[:12]}")
+    for note in tally.notes:
+        say(note)
     if tally.superseded:
         say(f"{tally.superseded} results came after their lease was lost; they are kept as superseded")
     counts = dispatch.look().counts()

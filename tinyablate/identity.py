@@ -94,6 +94,8 @@ def inert(recipe: Recipe) -> set[str]:
     if recipe.evaluate.crop != "center":
         off.add("evaluate.crop_pct")
     off |= _inert_optimizer(recipe.optimizer)
+    if recipe.model.backbone_mode == "eval":  # nothing is drawn that could be drawn anew
+        off.add("optimizer.second_draw")
     if recipe.schedule.warmup_epochs == 0:
         off.add("schedule.warmup_lr")
     if recipe.schedule.name == "constant":

@@ -225,9 +225,13 @@ def _cut(trials: Sequence[PlannedTrial], learners: Mapping[str, str], most: int 
 
 
 def halves(trials: Sequence[PlannedTrial]) -> list[PlannedJob]:
-    """Two jobs of half the learners of a job each, for a device whose memory did not hold them all."""
+    """Two jobs of half the learners of a job each, or of half the observers of its one learner."""
     learners = {trial.canonical: learner_of(trial) for trial in trials}
-    return _cut(trials, learners, -(-len(set(learners.values())) // 2))
+    count = len(set(learners.values()))
+    if count > 1:
+        return _cut(trials, learners, -(-count // 2))
+    middle = -(-len(trials) // 2)
+    return [PlannedJob(tuple(part)) for part in (trials[:middle], trials[middle:])]
 
 
 def observed(trial: PlannedTrial) -> bool:

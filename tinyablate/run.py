@@ -26,6 +26,9 @@ from tinyablate.worker import TRAIN, JobRunner
 BEAT_SECONDS = 10.0
 """How often leases are renewed: several times within `store.LEASE_SECONDS`."""
 
+LEAST_SHARE = 8
+"""A job of several trials is cut in two before its micro-batch is less than this share of the batch."""
+
 SLICE_SECONDS = 2.0
 """Longest time slice of a job: the latency of progress, heartbeat and a clean stop."""
 
@@ -104,6 +107,8 @@ class Tally:
     failed: dict[str, str] = field(default_factory=dict)
     """Trial key -> message."""
     superseded: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What the user should know at the end."""
     epochs: float = 0.0
     """Epochs trained by this run, over all jobs: what the time left is estimated from."""
 
@@ -118,6 +123,8 @@ class Dispatch:
         self.started_at = self._beaten_at = time.monotonic()
         self._asked = [ask(sweep, request.machine) for sweep in request.sweeps]
         self._limits = store.limits()
+        self._found: dict[MemoryKey, int] = {}
+        """Micro-batches that this run tries because larger ones did not fit; stored when one has done its work."""
         self._tried: set[str] = set()
         self._core = f"{CORE_VERSION} {train_digest()}"
         self._environment = code_environment()
@@ -166,11 +173,10 @@ class Dispatch:
         return bool(self._queue)
 
     def _micro_batch(self, recipe: Recipe) -> int | None:
-        """What the user asked for, or less where the device's memory is known to hold no more."""
-        known = self._limits.get(MemoryKey.of(recipe, self.request.machine))
-        if known is None or known >= (self.request.micro_batch or recipe.batch.size):
-            return self.request.micro_batch
-        return known if self._divides(recipe) else self.request.micro_batch
+        """What this run has found to fit, else what the user asks for, else what an earlier run found."""
+        what, asked = MemoryKey.of(recipe, self.request.machine), self.request.micro_batch
+        known = self._found.get(what) or asked or self._limits.get(what)
+        return known if known is not None and known < recipe.batch.size and self._divides(recipe) else asked
 
     def _divides(self, recipe: Recipe) -> bool:
         """Whether micro-batches give the batch's own gradient."""
@@ -182,6 +188,8 @@ class Dispatch:
         job_id = uuid.uuid4().hex[:12]
         claims = {claim.key: claim for claim in self.store.claim(keys, job_id)}
         self._tried.update(claims)
+        if planned.kind == "measure" and self.store.others_running():
+            self._say_once("another run was computing while speeds were measured: if on this machine, they are too low")
         if not claims:
             return None  # another run took them
         for claim in claims.values():
@@ -250,7 +258,8 @@ class Dispatch:
     def _advance(self, flight: Flight, now: Progress) -> None:
         before = flight.progress
         done_before = before.epoch - 1 + before.step / before.steps if before else flight.from_epoch - 1
-        self.tally.epochs += max(0.0, now.epoch - 1 + now.step / now.steps - done_before)
+        if flight.job.kind == "train":
+            self.tally.epochs += max(0.0, now.epoch - 1 + now.step / now.steps - done_before)
         flight.progress = now
 
     def _finish(self, flight: Flight, key: str, state: str, accepted: bool) -> None:
@@ -258,6 +267,7 @@ class Dispatch:
         if not accepted:
             self.tally.superseded += 1
             return
+        self._remember(flight)
         self.tally.finished += 1
         self.tally.diverged += state == "diverged"
         for directory in (claim.directory, *claim.earlier):  # retention: no checkpoint outlives its result
@@ -270,22 +280,38 @@ class Dispatch:
             else:
                 self.tally.superseded += 1
 
+    def _remember(self, flight: Flight) -> None:
+        """Store the micro-batch that a job has come to its end with, where larger ones did not fit."""
+        what = MemoryKey.of(flight.planned.trials[0].recipe, self.request.machine)
+        found = self._found.get(what)
+        if found is not None and self._limits.get(what) != found:
+            self._limits[what] = found
+            self.store.note_limit(what, found)
+            self._say_once(
+                f"{what.model}: memory of {what.device} held micro-batches of {found}; later runs begin there "
+                f"(--micro-batch N for another)"
+            )
+
     # ---- memory --------------------------------------------------------------------------------------------------
 
     def _smaller(self, flight: Flight) -> list[PlannedJob]:
-        """What to try of a job that ran out of memory: half the micro-batch, else half the learners; empty: nothing.
+        """What to try of a job that ran out of memory: half the micro-batch, or half its trials; empty: nothing.
 
-        The micro-batch is halved where that changes no number beyond rounding (design: identity), and remembered.
+        The micro-batch is halved where that changes no number beyond rounding (design: identity): to an eighth of the
+        batch while there are trials that could be computed apart, whose heads and averages may be what is too large.
         """
         recipe = flight.planned.trials[0].recipe
+        what = MemoryKey.of(recipe, self.request.machine)
         now = flight.job.micro_batch or recipe.batch.size
         left = [trial for trial in flight.planned.trials if trial.key in flight.claims]
-        if now > 1 and self._divides(recipe):
-            what = MemoryKey.of(recipe, self.request.machine)
-            self._limits[what] = -(-now // 2)
-            self.store.note_limit(what, self._limits[what])
+        least = 1 if len(left) == 1 else -(-recipe.batch.size // LEAST_SHARE)
+        if now > least and self._divides(recipe):
+            self._found[what] = -(-now // 2)
             return [dataclasses.replace(flight.planned, trials=tuple(left))]
-        return halves(left) if flight.planned.learners > 1 else []
+        if len(left) > 1:
+            self._found.pop(what, None)
+            return halves(left)
+        return []
 
     def _try_again(self, flight: Flight, message: str, smaller: list[PlannedJob]) -> None:
         for claim in flight.claims.values():
@@ -310,6 +336,10 @@ class Dispatch:
             for claim in flight.claims.values():
                 self.store.release(claim, cause)
         self.flights.clear()
+
+    def _say_once(self, note: str) -> None:
+        if note not in self.tally.notes:
+            self.tally.notes.append(note)
 
     # ---- telling -------------------------------------------------------------------------------------------------
 

@@ -165,6 +165,18 @@ def test_refused(store, sweep, tmp_path):
         figure(sweep(), store, tmp_path / "file" / "f.svg")
 
 
+def test_another_files_numbers_are_not_overwritten(filled, sweep, tmp_path):
+    """A CSV that no figure wrote, such as the published curves beside the sweep, is refused; ours is redrawn."""
+    curves = tmp_path / "published.csv"
+    curves.write_text("label,epoch,value\nDefault,1,90.0\n")
+    with pytest.raises(UsageError, match=r"published.csv is no figure's and is not overwritten; name another file"):
+        figure(sweep(), filled, curves.with_suffix(".svg"))
+    assert curves.read_text().startswith("label,epoch,value")
+    assert not curves.with_suffix(".svg").exists()
+    for _ in range(2):
+        figure(sweep(), filled, tmp_path / "ours.svg")
+
+
 def test_nothing_heavy_until_it_is_drawn():
     """The modules of table and figure import neither matplotlib nor scipy; nor do help and plan."""
     code = (

@@ -188,7 +188,10 @@ def test_trials_of_another_trunk_are_refused(lab: Lab, base: Recipe, changed: Ch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_heads_on_a_gpu_stay_close_to_lone_trials(lab: Lab, recipes: dict[str, Recipe]) -> None:
     """Over 20 updates on CUDA losses agree to 1e-4 relative: products of other shapes may sum in another order."""
-    long = {name: recipe for name, recipe in recipes.items() if name != "short"}
+    long = {
+        name: dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, epochs=4))
+        for name, recipe in recipes.items()
+    }
     together = lab.run(*(lab.task(name, recipe) for name, recipe in long.items()), device="cuda").outcomes
     for name, recipe in long.items():
         alone = lab.outcome(recipe, device="cuda")

@@ -3,7 +3,7 @@
 import torch
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
-from tinyablate.train.augment.mix import Mixing, soft_targets
+from tinyablate.train.augment.mix import MixingBatch, soft_targets
 from tinyablate.train.loss import soft_cross_entropy
 
 LOGITS = torch.randn(12, 7, generator=torch.Generator().manual_seed(0))
@@ -24,7 +24,7 @@ def test_smoothed_targets_give_timms_label_smoothing() -> None:
 
 def test_mixed_targets_give_timms_soft_target_loss() -> None:
     """With mixed targets it is timm's SoftTargetCrossEntropy."""
-    targets = soft_targets(LABELS, 7, 0.1, Mixing(0.3))
+    targets = soft_targets(LABELS, 7, 0.1, MixingBatch(0.3))
     torch.testing.assert_close(soft_cross_entropy(LOGITS, targets).mean(), SoftTargetCrossEntropy()(LOGITS, targets))
 
 

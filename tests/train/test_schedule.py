@@ -95,8 +95,8 @@ def test_constant_keeps_the_peak_after_the_warmup() -> None:
     ours = rates(Schedule(name="constant", epochs=2, warmup_epochs=1, cooldown_epochs=1))
     assert ours[0] == 0
     assert ours[STEPS:] == [LR] * 2 * STEPS
-    stepped = rates(Schedule(name="constant", epochs=4, warmup_epochs=2, per="epoch"))
-    assert stepped[::STEPS] == [0, LR / 2, LR, LR]
+    stepped = rates(Schedule(name="constant", epochs=4, warmup_epochs=2, warmup_lr=LR / 4, per="epoch"))
+    assert stepped[::STEPS] == [LR / 4, LR * 5 / 8, LR, LR]
 
 
 def test_a_warmup_as_long_as_the_training_never_ends() -> None:

@@ -1,5 +1,6 @@
 """What goes into the store and comes out of it, all frozen. No SQL."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -56,6 +57,7 @@ class MemoryKey(NamedTuple):
     """What the memory of a forward and backward pass depends on, besides the number of its images."""
 
     model: str
+    """Its name, with its arguments as JSON where it has any."""
     image_size: int
     """As in the recipe: 0 is the model's own size."""
     trainable: str
@@ -66,7 +68,9 @@ class MemoryKey(NamedTuple):
     @classmethod
     def of(cls, recipe: Recipe, device: str) -> "MemoryKey":
         """That of `recipe` on this device."""
-        return cls(recipe.model.name, recipe.data.image_size, recipe.model.trainable, recipe.precision, device)
+        args = f" {json.dumps(recipe.model.args, sort_keys=True)}" if recipe.model.args else ""
+        name = f"{recipe.model.name}{args}"
+        return cls(name, recipe.data.image_size, recipe.model.trainable, recipe.precision, device)
 
 
 @dataclass(frozen=True)

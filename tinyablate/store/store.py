@@ -305,6 +305,13 @@ class Store:
                     found[key] = StoredState(state, core, state == "running" and not _expired(owner, until, now))
         return found
 
+    def others_running(self) -> int:
+        """How many trials other drivers compute now."""
+        t, now = schema.trials.c, time.time()
+        held = sa.select(t.owner, t.lease_until).where(t.state == "running", t.owner != self.owner)
+        with self._engine.connect() as connection:
+            return sum(not _expired(owner, until, now) for owner, until in connection.execute(held))
+
     def lease_holds(self, owner: str | None, until: float | None) -> bool:
         """Whether a lease of `owner` until `until` is still good."""
         return not _expired(owner, until, time.time())

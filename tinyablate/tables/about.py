@@ -34,7 +34,7 @@ def about_metrics(sweep: Sweep, measured_on: str) -> Iterator[str]:
         yield f"{_capital('; '.join(facts))}."
     if timed := [MEASURED[metric.name] for metric in known if metric.source == "measured"]:
         device = measured_on or "the device of the run"
-        how = f"Measured alone on {device}: the median of three windows, {_setting(sweep)}"
+        how = f"Measured alone on {device}: the median of up to three windows, {_setting(sweep)}"
         yield f"{'; '.join([how, *filter(None, timed)])}."
     for metric in known:
         if metric.relative_to:
@@ -48,8 +48,10 @@ def about_metrics(sweep: Sweep, measured_on: str) -> Iterator[str]:
 def _setting(sweep: Sweep) -> str:
     """Every batch size and precision of its recipes."""
     sizes = sorted({cell.recipe.batch.size for cell in sweep.cells})
-    precisions = sorted({cell.recipe.precision for cell in sweep.cells})
-    return f"batches of {', '.join(map(str, sizes))} images, {', '.join(precisions)}"
+    train = sorted({cell.recipe.precision for cell in sweep.cells})
+    inference = sorted({cell.recipe.evaluate.precision for cell in sweep.cells})
+    apart = "" if train == inference else f" in training, {', '.join(inference)} in inference"
+    return f"batches of {', '.join(map(str, sizes))} images, {', '.join(train)}{apart}"
 
 
 def _capital(text: str) -> str:

@@ -123,5 +123,5 @@ def _provenance(row: Mapping[str, object]) -> Provenance:
     return Provenance(
         commit=str(row["git_commit"]), train_digest=str(row["train_digest"]), device=str(row["device"]),
         torch=str(row["torch"]), timm=str(row["timm"]), core_version=int(str(row["core_version"])),
-        data_digest=str(row["data_digest"]), weights_digest=str(row["weights_digest"]),
+        data_digest=str(row["data_digest"]), weights_digest=str(row["weights_digest"]), compiled=bool(row["compiled"]),
     )  # fmt: skip

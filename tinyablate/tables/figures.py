@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".svg", ".pdf", ".png")
 FOLDER = Path("results/figures")
+COLUMNS = ("label", "source", "epoch", "mean", "sd", "n", "n_planned")
+"""Of the numbers beside a picture."""
 SIZE = (7.0, 4.5)
 """Width and height in inches: a column and a half of a paper."""
 UNDATED: Mapping[str, dict[str, str | None]] = {
@@ -73,9 +75,19 @@ def figure(sweep: Sweep, store: Store, out: Path | None = None) -> tuple[Path, P
     if not drawn:
         raise UsageError(f"{sweep.name}: nothing to draw, no trial is complete; next: tinyablate run {sweep.name}")
     numbers = path.with_suffix(".csv")
+    _refuse_others(numbers)
     _write(path, _picture(sweep, drawn, path.suffix))
     _write(numbers, _csv(drawn).encode())
     return path, numbers
+
+
+def _refuse_others(numbers: Path) -> None:
+    """Raises UsageError where a file that no figure wrote, such as the published curves, has the numbers' name."""
+    if not numbers.is_file():
+        return
+    with numbers.open("rb") as file:
+        if not file.readline().startswith(",".join(COLUMNS).encode()):
+            raise UsageError(f"--out: {numbers} is no figure's and is not overwritten; name another file")
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -119,7 +131,7 @@ def _csv(drawn: Sequence[Line]) -> str:
     """One line for each point; sd and n are empty where nothing is known of them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "source", "epoch", "mean", "sd", "n", "n_planned"])
+    writer.writerow(COLUMNS)
     for line in drawn:
         source = "published" if line.published else "reproduced"
         for epoch, mean, sd, n in zip(line.epochs, line.mean, line.sd, line.n, strict=True):

@@ -42,7 +42,7 @@ def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts, best: stats.
     yield from _values(sweep)
     yield from about_metrics(sweep, facts.measured_on)
     yield from _gaps(rows)
-    yield from _best(best)
+    yield from _best(best, sweep.select)
     yield from _differences(sweep, rows, facts)
     yield from _size(sweep, rows, facts)
     yield from _correlation(facts.correlation)
@@ -83,10 +83,13 @@ def _gaps(rows: Sequence[TableRow]) -> Iterator[str]:
     if any(mark == "stale" for _, mark in marks):
         yield "Stale: computed by another core version and not counted; `tinyablate run` computes it again."
     if any(mark == "not measured" for _, mark in marks):
-        yield "Not measured: the trial is complete without this number, as it trains fewer epochs or has no such thing."
+        yield (
+            "Not measured: the trial is complete without this number: it trains fewer epochs, has no such thing, or "
+            "was computed before this was counted."
+        )
 
 
-def _best(best: stats.Best | None) -> Iterator[str]:
+def _best(best: stats.Best | None, select: str) -> Iterator[str]:
     """Which cells of a two-way table are marked, and by which rule."""
     if best is None:
         return
@@ -98,6 +101,8 @@ def _best(best: stats.Best | None) -> Iterator[str]:
         f"{100 * stats.LEVEL:g} %, seed as block, variance pooled over {best.arms} cells (sd {best.sd:.2g} on "
         f"{best.freedom} degrees of freedom), Bonferroni's t for {_counted(best.arms - 1, 'comparison')}."
     )
+    if select == "best":
+        yield "These marks compare values that were chosen on the reported images; with select = 'last' they would not."
     if not best.balanced:
         yield "For that comparison the means are adjusted for the seeds that cells lack."
 
@@ -232,6 +237,7 @@ def _named(origin: Provenance) -> tuple[tuple[str, str], ...]:
         ("device", origin.device),
         ("torch", origin.torch),
         ("timm", origin.timm),
+        *((("torch.compile", "on"),) if origin.compiled else ()),
     )
 
 

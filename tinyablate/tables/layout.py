@@ -115,9 +115,10 @@ def _best(sweep: Sweep, found: Collected) -> stats.Best | None:
 
 def _ranked(rows: Sequence[TableRow], best: stats.Best) -> tuple[TableRow, ...]:
     """The rows with the standing of each cell that has a value."""
+    means = [cell.mean for row in rows for cell in row.cells]
 
     def standing(at: int, cell: TableCell) -> Standing | None:
-        if at == best.index:
+        if at == best.index or (not best.freedom and cell.mean == means[best.index]):
             return "best"
         if cell.mean is None or not best.freedom:
             return None

@@ -25,6 +25,7 @@ class Provenance:
     core_version: int
     data_digest: str
     weights_digest: str = ""
+    compiled: bool = False
 
 
 class CellResult(NamedTuple):

@@ -114,7 +114,7 @@ class FrozenTrunk:
             module.train()
 
     def passes(self, batch: Batch, number: int) -> Passes:
-        """The passes of update `number`: the trunk is passed when the first learner asks."""
+        """The passes of update `number`; for a second draw the trunk is passed when the first learner asks."""
         return _FeaturePasses(self, batch, number)
 
     @torch.no_grad()
@@ -142,7 +142,7 @@ class FrozenTrunk:
 class _FeaturePasses:
     def __init__(self, trunk: FrozenTrunk, batch: Batch, number: int) -> None:
         self.batch, self._trunk, self._number = batch, trunk, number
-        self._features: dict[int, Features] = {}
+        self._features: dict[int, Features] = {0: trunk.features(batch, number, 0)}
 
     def parts(self, draw: int = 0) -> Iterator[Part]:
         if draw not in self._features:

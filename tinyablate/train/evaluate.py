@@ -20,7 +20,7 @@ from tinyablate.train.randomness import Ids
 from tinyablate.train.transfer import send
 
 BATCH = 256
-"""Images per forward pass. A constant: another batch size may round differently."""
+"""Images per forward pass; fewer only in a job whose micro-batch is smaller. Another batch size may round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,22 @@ class Scores:
 class EvalSet:
     """The images that one evaluation setting shows, in the data set's order."""
 
-    def __init__(self, setting: Evaluate, images: Images, inputs: Inputs) -> None:
-        """Raises RecipeError where the part of the training set that `setting.split` names is empty."""
+    def __init__(self, setting: Evaluate, images: Images, inputs: Inputs, batch: int = BATCH) -> None:
+        """`batch` images a pass. Raises RecipeError where the part of the training set that `split` names is empty."""
         split = parse_split(setting.split)
         self._source = images.val if split.base == "val" else images.train
         labels = self._source.labels.cpu().numpy()
         self._ids = sampling.chosen(labels, (float(split.low), float(split.high)), field="evaluate.split")
-        self._setting, self._inputs = setting, inputs
+        self._setting, self._inputs, self._batch = setting, inputs, batch
 
     def __len__(self) -> int:
         """How many batches `batches` gives."""
-        return -(-len(self._ids) // BATCH)
+        return -(-len(self._ids) // self._batch)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images float32 [n, 3, S, S] and labels int64 [n], n = BATCH but for the last."""
-        starts = range(0, len(self._ids), BATCH)
-        parts = [self._ids[start : start + BATCH] for start in starts]
+        """Images float32 [n, 3, S, S] and labels int64 [n], n = `batch` but for the last."""
+        starts = range(0, len(self._ids), self._batch)
+        parts = [self._ids[start : start + self._batch] for start in starts]
         for ids, shown in zip(parts, self._source.show((ids, self._views(ids)) for ids in parts), strict=True):
             labels = self._source.labels[send(ids, self._source.device)]
             yield self._inputs(shown), labels

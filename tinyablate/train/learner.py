@@ -46,8 +46,7 @@ class Learner:
             self._perturbation.ascend()
             self.backward(passes, int(self.recipe.optimizer.second_draw))
             self._perturbation.descend()
-        if self.recipe.optimizer.clip_norm > 0:
-            clip(self.parameters, self.recipe.optimizer.clip_norm)
+        clip(self.parameters, self.recipe.optimizer.clip_norm)
         set_rate(self.optimizer, self.rate(number))
         self.optimizer.step()
         return loss

@@ -96,9 +96,11 @@ class _Epoch:
             yield self._progress()
             if not training_now:
                 break
-        self._train_seconds = self._clock.seconds - self._began
+        for training in work.trainings:
+            training.loss = float(torch.stack(training.losses).double().mean())
+        self._train_seconds = self._clock.seconds - self._began  # now that the losses are there, all is computed
         for training in list(work.trainings):
-            if not math.isfinite(_mean_loss(training)):
+            if not math.isfinite(training.loss):
                 work.trainings.remove(training)
                 for observer in training.observers:
                     yield _finished(work, observer, diverged=self._number)
@@ -112,14 +114,15 @@ class _Epoch:
             for observer in training.observers
         ]
         for setting, shown in work.evaluations.items():
-            alike = [each.evaluation for each in scored if each.observer.setting == setting]
+            alike = [each for each in scored if each.observer.setting == setting]
             for inputs, labels in shown.batches() if alike else ():
-                for evaluation in alike:
-                    evaluation.add(inputs, labels)
+                for each in alike:
+                    if each.training in work.trainings:
+                        yield from self._guarded(each.training, partial(each.evaluation.add, inputs, labels))
                     self._unit += 1
                     yield self._progress()
         seconds = self._clock.seconds - self._began
-        for each in scored:
+        for each in [each for each in scored if each.training in work.trainings]:
             scores = each.evaluation.scores()
             if math.isfinite(scores.loss):
                 each.observer.results.append(self._result(each, scores, seconds))
@@ -161,7 +164,7 @@ class _Epoch:
             observer=scored.observer.kind,
             epoch=self._number,
             lr=scored.training.learner.rate(self._number * self._steps - 1),
-            train_loss=_mean_loss(scored.training),
+            train_loss=scored.training.loss,
             val_loss=scores.loss,
             val_top1=scores.top1,
             val_top5=scores.top5,
@@ -175,10 +178,6 @@ def _update(training: Training, passes: Passes, number: int) -> None:
     training.losses.append(training.learner.update(passes, number))
     for observer in training.observers:
         observer.follow(number)
-
-
-def _mean_loss(training: Training) -> float:
-    return float(torch.stack(training.losses).double().mean())
 
 
 def _finished(work: Work, observer: Observer, diverged: int | None = None) -> Finished:

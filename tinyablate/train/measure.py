@@ -132,7 +132,8 @@ def _passes(work: Work) -> Iterator[None]:
     (training,) = work.trainings
     (observer,) = training.observers
     batch, precision = next(work.batches.epoch(1)), observer.setting.precision
-    shown = work.backbone.evaluated(_OneBatch(batch.images, batch.labels), precision)
+    parts = _OneBatch(batch.images, batch.labels, work.backbone.micro_batch)
+    shown = work.backbone.evaluated(parts, precision)
     model = observer.model()
     while True:
         for inputs, labels in shown.batches():
@@ -146,10 +147,14 @@ class _OneBatch:
 
     images: Tensor
     labels: Tensor
+    micro_batch: int
+    """Images per pass."""
 
     def __len__(self) -> int:
-        return 1
+        return -(-len(self.images) // self.micro_batch)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batch."""
-        yield self.images, self.labels
+        """The batch, a micro-batch at a time."""
+        yield from zip(
+            torch.split(self.images, self.micro_batch), torch.split(self.labels, self.micro_batch), strict=True
+        )

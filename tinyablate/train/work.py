@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,13 +13,12 @@ from tinyablate.errors import RecipeError
 from tinyablate.identity import canonical, heads, trunk
 from tinyablate.job import Environment, Job, TrialTask
 from tinyablate.recipe import Evaluate, Recipe
-from tinyablate.train import checkpoint
+from tinyablate.train import checkpoint, evaluate
 from tinyablate.train import device as devices
 from tinyablate.train.backbone import Evaluated, FrozenTrunk, WholeModel
 from tinyablate.train.batches import TrainBatches
 from tinyablate.train.checkpoint import Checkpoint
 from tinyablate.train.data import images
-from tinyablate.train.data.images import Images
 from tinyablate.train.evaluate import EvalSet
 from tinyablate.train.inputs import Inputs, channel_statistics
 from tinyablate.train.learner import Learner
@@ -28,7 +28,7 @@ from tinyablate.train.model.split import split
 from tinyablate.train.observer import Observer
 
 
-@dataclass
+@dataclass(eq=False)
 class Training:
     """A learner and what watches it: one observer per trial that has not ended."""
 
@@ -36,6 +36,8 @@ class Training:
     observers: list[Observer]
     losses: list[Tensor] = field(default_factory=list)
     """Of the updates of this epoch."""
+    loss: float = math.nan
+    """Their mean, when the epoch's updates are done."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,14 @@ def prepare(job: Job) -> Work:
     only_heads = frozen_trunk(built, recipe.model, recipe.data.image_size, data.classes)
     backbone, trainings = _trainings(job, recipe, built, device, steps=batches.steps, only_heads=only_heads)
     settings = dict.fromkeys(task.recipe.evaluate for task in job.tasks)
+    evaluated = min(evaluate.BATCH, job.micro_batch or evaluate.BATCH)
     return Work(
         batch=recipe.batch.size,
         batches=batches,
         backbone=backbone,
-        evaluations={each: backbone.evaluated(_shown(each, data, inputs), each.precision) for each in settings},
+        evaluations={
+            each: backbone.evaluated(EvalSet(each, data, inputs, evaluated), each.precision) for each in settings
+        },
         trainings=trainings,
         facts=facts,
         environment=dataclasses.replace(
@@ -96,10 +101,6 @@ def prepare(job: Job) -> Work:
         alone=len(job.tasks) == 1,
         reads_losses=device.type == "cpu",
     )
-
-
-def _shown(setting: Evaluate, data: Images, inputs: Inputs) -> EvalSet:
-    return EvalSet(setting, data, inputs)
 
 
 def _trainings(
@@ -166,9 +167,8 @@ def checked_micro_batch(micro_batch: int | None, recipe: Recipe, built: Built) -
 
 def _core(job: Job, environment: Environment) -> str:
     """What a checkpoint must come from to be continued: a trial is never half of one code, half of another."""
-    return " ".join(
-        (job.core, environment.device, environment.torch, environment.timm, environment.data_digest, job.weights_digest)
-    )
+    versions = (environment.device, environment.torch, environment.timm, environment.data_digest, job.weights_digest)
+    return " ".join((job.core, *versions, *(["compiled"] if job.compile else [])))
 
 
 def resume(job: Job, work: Work) -> int:

@@ -352,9 +352,11 @@ class Dispatch:
     def seconds_left(self, now: float) -> float | None:
         """Estimated from the epochs trained so far per second; None before there is anything to go by."""
         elapsed = now - self.started_at
-        if self.tally.epochs < 1 or elapsed <= 0:
+        trains = [job for job in self._queue if job.kind == "train"]
+        only_measures = not trains and all(flight.job.kind == "measure" for flight in self.flights.values())
+        if self.tally.epochs < 1 or elapsed <= 0 or only_measures:
             return None
-        queued = sum(_epochs(job.trials) for job in self._queue if job.kind == "train")
+        queued = sum(_epochs(job.trials) for job in trains)
         flying = 0.0
         for flight in self.flights.values():
             at = flight.progress

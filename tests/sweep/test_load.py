@@ -267,3 +267,11 @@ def test_loading_imports_nothing_heavy(write):
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_override_that_every_row_or_column_sets_itself_is_refused(refuses):
+    """`--set` of a grid's own field, or of what all rows set, would change nothing and says so."""
+    grid = '[baseline]\nmodel.name = "test_vit"\n[grid]\noptimizer.lr = [1e-3, 1e-2]\nbatch.size = [10, 20]\n'
+    for path, what in (("optimizer.lr", "row"), ("batch.size", "column")):
+        problems = refuses(grid, head="seeds = [0]\n", overrides=[f"{path}=0.5" if what == "row" else f"{path}=30"])
+        assert problems == (f"sweep.toml: --set {path}: changes nothing: every {what} sets it itself",)

@@ -123,7 +123,7 @@ def test_device_of_the_measurements(sweep, store, fill):
     here = machine.device_name("auto")
     fill(store, asked, [((1, "measure"), [measured(5.0)] * 2)], here)
     assert shown(asked, store, 0)["epoch_seconds"] == (None, "missing")
-    assert [note for note in collect(asked, store).footnotes if f"Measured alone on {here}: " in note]
+    assert [note for note in collect(asked, store).footnotes if f"Measured on {here}, " in note]
 
 
 def test_other_sweeps_measurements_do_not_choose_the_device(sweep, store, fill):

@@ -34,6 +34,7 @@ class Grid:
         """Nothing was refused so far, so that what matches nothing is the file's fault."""
         self.flat = with_defaults({path: leaf.value for path, leaf in form.baseline.items()})
         self.rows, self.columns = rows_and_columns(form, self.flat)
+        self._refuse_idle_overrides()
         self.idle = self._refuse_idle()
         """Places of rows refused for changing nothing: that they repeat another row's trial is no second mistake."""
         self._row_layers = [_layer(row.set) for row in self.rows]
@@ -138,6 +139,14 @@ class Grid:
             levels = {p: leaf.value for p, leaf in small.items() if leaf}
             self._overlays[key] = Layer({**pretrained, **overlay, **levels})
         return self._overlays[key]
+
+    def _refuse_idle_overrides(self) -> None:
+        """Refuse what the command line sets although every row, or every column, sets it itself."""
+        for path in sorted(self.form.overridden):
+            for what, parts in (("row", self.rows), ("column", self.columns)):
+                if parts and all(path in part.set for part in parts):
+                    place = Place(self.form.place.problems, self.form.place.file, f"--set {path}")
+                    place.refuse(f"changes nothing: every {what} sets it itself")
 
     def _refuse_idle(self) -> set[Place]:
         """Refuse what rows and components set although the recipe has it anyway; the places of such rows."""

@@ -34,14 +34,16 @@ def about_metrics(sweep: Sweep, measured_on: str) -> Iterator[str]:
         yield f"{_capital('; '.join(facts))}."
     if timed := [MEASURED[metric.name] for metric in known if metric.source == "measured"]:
         device = measured_on or "the device of the run"
-        how = f"Measured alone on {device}: the median of up to three windows, {_setting(sweep)}"
+        alone = f"Measured on {device}, nothing else of its run beside it"
+        how = f"{alone}: the median of up to three windows, {_setting(sweep)}"
         yield f"{'; '.join([how, *filter(None, timed)])}."
     for metric in known:
         if metric.relative_to:
             base = metrics.lookup(metric.relative_to)
             yield (
                 f"{_capital(metric.title)} ({metric.unit}): {base.title} ({base.unit}) of the row over that of the row "
-                "it is compared with, seed by seed; in brackets the 95 % t interval of the mean."
+                "it is compared with, seed by seed; in brackets the 95 % t interval of the mean. A row without a seed "
+                "in common is taken over the other's mean, without an interval."
             )
 
 

@@ -156,6 +156,8 @@ def _rows(sweep: Sweep, found: Collected, reference: stats.Array) -> tuple[Table
                 n, pairs = seeds[number][row.index][column.index]
                 state, marks = _state(n, len(row.seeds), states[number][row.index][column.index])
                 shown = _shown(metric, numbers[number][row.index][column.index], row.reference is None)
+                if row.index in found.unpaired:
+                    shown = (*shown[:5], None, None)  # the reference's mean varies too, which this interval leaves out
                 mean, sd, delta, low, high, own_low, own_high = shown
                 published = cell.published.get(metric.name, {})
                 yield TableCell(

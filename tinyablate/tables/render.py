@@ -39,6 +39,8 @@ def render(table: Table, format: str = "terminal", width: int | None = None, col
 
 
 def _number(value: float, column: TableColumn, sign: str = "") -> str:
+    if column.metric.better is None and 0 < abs(value) < 0.1:  # a small model's 0.0014 G
+        return f"{value:{sign}.2g}"
     return f"{value:{sign}z,.{column.metric.digits}f}"  # z: what rounds to zero has no minus
 
 

@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/tinyablate run demo/ablation
 
 test: $(STAMP)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """What all tests share: the command line as a user calls it, in a folder of its own, with `shapes` prepared once."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import SECONDS, Forks
 
 LEARNERS = Path(__file__).parent / "learners"
 
@@ -39,13 +41,14 @@ set.ema.decay = 0.9
 
 @dataclass
 class Cli:
-    """`tinyablate …` in `folder`, as a subprocess."""
+    """`tinyablate …` in `folder`, as a process of its own."""
 
     folder: Path
     data: Path
     cache: Path
     temporary: Path
     """TMPDIR: short, for Ray's sockets, and its own, so that other runs here are neither seen nor touched."""
+    forks: Forks
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command and return it running, in a session of its own."""
@@ -68,14 +71,22 @@ class Cli:
 
     def __call__(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and check its exit code."""
+        if all(name.startswith("TINYABLATE_") for name in environment):
+            found, out, err = self.forks.run(words, self.folder, self.env(environment))
+        else:
+            found, out, err = self._afresh(words, environment)
+        assert found == code, f"exit {found}\nstdout:\n{out}\nstderr:\n{err}"
+        assert "Traceback" not in err or code == 1, err
+        return subprocess.CompletedProcess(words, found, out, err)
+
+    def _afresh(self, words: tuple[str, ...], environment: Mapping[str, str]) -> tuple[int, str, str]:
+        """As `Forks.run`, with libraries that are imported under this environment."""
         process = self.start(*words, **environment)
         try:
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
-        assert process.returncode == code, f"exit {process.returncode}\nstdout:\n{out}\nstderr:\n{err}"
-        assert "Traceback" not in err or code == 1, err
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        return process.returncode, out, err
 
     def json(self, *words: str) -> Any:
         """Run a command with --format json and read what it prints."""
@@ -96,8 +107,11 @@ class Cli:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the whole test run: prepared data, timm's facts."""
-    return tmp_path_factory.mktemp("shared")
+    """A folder for the whole test run, with all its processes: prepared data, timm's facts."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -108,21 +122,28 @@ def temporary() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def shapes(shared: Path, temporary: Path) -> Path:
-    """The data home with `shapes` in it, generated and packed once."""
-    cli = Cli(shared, shared / "data", shared / "cache", temporary)
+def forks() -> Iterator[Forks]:
+    """What runs the commands of these tests."""
+    with contextlib.closing(Forks()) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def shapes(shared: Path, temporary: Path, forks: Forks) -> Path:
+    """The data home with `shapes` in it, generated and packed once: whoever comes second waits and finds it."""
+    cli = Cli(shared, shared / "data", shared / "cache", temporary, forks)
     cli("data", "prepare", "shapes")
     return shared / "data"
 
 
 @pytest.fixture(scope="session")
 def new_cli(
-    tmp_path_factory: pytest.TempPathFactory, shapes: Path, shared: Path, temporary: Path
+    tmp_path_factory: pytest.TempPathFactory, shapes: Path, shared: Path, temporary: Path, forks: Forks
 ) -> Callable[[str], Cli]:
     """A command line in a new folder of about that name."""
 
     def make(name: str) -> Cli:
-        return Cli(tmp_path_factory.mktemp(name), shapes, shared / "cache", temporary)
+        return Cli(tmp_path_factory.mktemp(name), shapes, shared / "cache", temporary, forks)
 
     return make
 

@@ -1,7 +1,7 @@
 """`tinyablate run` through real Ray with a learner that computes nothing: claims, causes, stops, kills, leftovers."""
 
+import contextlib
 import dataclasses
-import json
 import os
 import signal
 import sqlite3
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from conftest import TINY, Cli
 NOOP = {"TINYABLATE_LEARNER": "analytic:noop"}
 SLOW = {"TINYABLATE_LEARNER": "analytic:slow"}
 FAULTY = {"TINYABLATE_LEARNER": "analytic:faulty"}
+ORIGIN = {"TINYABLATE_LEARNER": "analytic:origin"}
 
 
 def workspaces(cli: Cli) -> set[Path]:
@@ -46,31 +48,66 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def states(cli: Cli) -> dict[str, int]:
-    """Number of trials by state, or nothing while there is no database."""
-    if not (cli.folder / "results" / "ablations.db").exists():
-        return {}
-    process = cli.start("query", "SELECT state, count(*) AS n FROM trials GROUP BY 1", "--format", "json")
-    out, _ = process.communicate(timeout=60)
-    return {row["state"]: row["n"] for row in json.loads(out or "[]")}
+    """Number of trials by state, or nothing while there are none."""
+    path = cli.folder / "results" / "ablations.db"
+    if path.exists():
+        with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
+            return dict(connection.execute("SELECT state, count(*) FROM trials GROUP BY 1"))
+    return {}
 
 
-def test_run_then_nothing_to_do(cli: Cli) -> None:
-    """A run fills every cell and leaves nothing behind; the second does nothing, says so, and prints the same table."""
-    cli.write()
+@dataclass
+class Computed:
+    """What a run by Ray did."""
+
+    cli: Cli
+    done: subprocess.CompletedProcess[str]
+    left: set[Path]
+    """New temporary folders of runs."""
+
+
+@pytest.fixture(scope="module")
+def computed(new_cli: Callable[[str], Cli]) -> Computed:
+    """The small sweep computed by Ray, nothing disturbed; started in the checkout, with the results elsewhere."""
+    cli = new_cli("computed")
+    path, database = cli.write(), cli.folder / "results" / "ablations.db"
     before = workspaces(cli)
-    first = cli("run", "tiny", "--format", "csv", **NOOP)
+    in_checkout = dataclasses.replace(cli, folder=Path(__file__).parents[1])
+    done = in_checkout("run", str(path), "--db", str(database), "--format", "csv", **ORIGIN)
+    return Computed(cli, done, workspaces(cli) - before)
+
+
+def test_run_then_nothing_to_do(computed: Computed) -> None:
+    """A run fills every cell and leaves nothing behind; the second does nothing, says so, and prints the same table."""
+    cli = computed.cli
     assert states(cli) == {"complete": 9}
-    assert cli.json("plan", "tiny") | {"rows": 0, "excluded": 0} == {
+    expected = {
         "sweep": "tiny", "trials": 9, "new": 0, "running": 0, "done": 9, "failed": 0, "stale": 0, "jobs": 0,
-        "reused": 0, "rows": 0, "excluded": 0,
+        "learners": 0, "reused": 0,
     }  # fmt: skip
-    assert workspaces(cli) == before
+    assert {key: value for key, value in cli.json("plan", "tiny").items() if key in expected} == expected
+    assert computed.left == set()
     again = cli("run", "tiny", "--format", "csv", TINYABLATE_LEARNER="no.such:learner", RAY_ADDRESS="none")
     assert "nothing to do" in again.stderr
-    assert again.stdout == first.stdout
+    assert again.stdout == computed.done.stdout
     assert cli.sql("SELECT count(*) AS n FROM attempts") == [{"n": 9}]
     assert not list((cli.folder / "results" / "ablations.db.trials").iterdir())
     assert (cli.folder / "results" / "parquet" / "trials.parquet").exists()
+
+
+def test_workers_run_the_code_that_the_driver_started_with(computed: Computed) -> None:
+    """Workers import the snapshot, also with the checkout as current folder: editing it changes nothing in flight."""
+    hosts = computed.cli.sql("SELECT host FROM environments")
+    assert [host["host"].endswith("/code/tinyablate/__init__.py") for host in hosts] == [True]
+
+
+def test_both_launchers_give_the_same_table(cli: Cli, computed: Computed) -> None:
+    """The inline launcher computes what Ray does, and both print what `table` does."""
+    cli.write()
+    rows = cli("run", "tiny", "--launcher", "inline", "--format", "csv", **NOOP).stdout
+    assert rows.count("\n") >= 3
+    assert rows == cli("table", "tiny", "--format", "csv").stdout
+    assert rows == computed.done.stdout == computed.cli("table", "tiny", "--format", "csv").stdout
 
 
 def test_observers_share_one_training(cli: Cli) -> None:
@@ -110,14 +147,14 @@ def test_failures_are_recorded_by_cause_and_the_sweep_goes_on(cli: Cli) -> None:
     assert "Traceback" in shown
     cells = cli.json("table", "tiny")["rows"][0]["cells"]
     assert (cells[0]["n"], cells[0]["n_planned"]) == (2, 5)
-    again = cli("run", "tiny", **NOOP)  # the cause is mended: only what failed is tried again
+    again = cli("run", "tiny", "--launcher", "inline", **NOOP)  # the cause is mended: only what failed is tried again
     assert "6 trials to run" in again.stderr
     assert states(cli) == {"complete": 12, "diverged": 3}
 
 
 def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
     """SIGINT exits 130 with what is done and what remains; running again resumes interrupted trials in mid-training."""
-    cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 12"))
+    cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 12").replace("[0, 1, 2]", "[0, 1]"))
     before = workspaces(cli)
     process = cli.start("run", "tiny", **SLOW)
     wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/3")))
@@ -128,8 +165,8 @@ def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
     assert out == ""
     wait_for(lambda: workspaces(cli) == before, 10)
     assert states(cli).get("running", 0) == 0
-    cli("run", "tiny", **SLOW)
-    assert states(cli) == {"complete": 9}
+    cli("run", "tiny", "--launcher", "inline", **SLOW)
+    assert states(cli) == {"complete": 6}
     resumed = cli.sql("SELECT max(from_epoch) AS e FROM attempts WHERE state = 'complete'")
     assert resumed[0]["e"] >= 4
 
@@ -137,7 +174,7 @@ def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
 def test_sigterm_is_a_clean_stop_too(cli: Cli) -> None:
     """SIGTERM (a scheduler's preemption) stops as Ctrl-C does."""
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 50"))
-    process = cli.start("run", "tiny", **SLOW)
+    process = cli.start("run", "tiny", "--slots", "1", **SLOW)
     wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/1")))
     process.terminate()
     _, err = process.communicate(timeout=60)
@@ -168,33 +205,17 @@ def test_a_killed_driver_loses_nothing(cli: Cli, new_cli: Callable[[str], Cli]) 
 
 
 def test_two_runs_share_the_work(cli: Cli) -> None:
-    """Two drivers on one database compute every trial once between them."""
+    """Two drivers on one database, of Ray and in one process, compute every trial once between them."""
     cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]").replace("schedule.epochs = 2", "schedule.epochs = 6"))
-    both = [cli.start("run", "tiny", "--slots", "1", **SLOW) for _ in range(2)]
-    for process in both:
+    ray = cli.start("run", "tiny", "--slots", "1", **SLOW)
+    wait_for(lambda: "running" in states(cli))
+    inline = cli.start("run", "tiny", "--launcher", "inline", "--device", "cpu", **SLOW)
+    for process in (inline, ray):
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
     assert states(cli) == {"complete": 18}
     assert cli.sql("SELECT count(*) AS n FROM attempts") == [{"n": 18}]
     assert len(cli.sql("SELECT DISTINCT owner FROM attempts")) == 2
-
-
-def test_workers_run_the_code_that_the_driver_started_with(cli: Cli) -> None:
-    """Workers import the snapshot, also with the checkout as current folder: editing it changes nothing in flight."""
-    path, database = cli.write(), str(cli.folder / "a.db")
-    in_checkout = dataclasses.replace(cli, folder=Path(__file__).parents[1])
-    in_checkout("run", str(path), "--db", database, TINYABLATE_LEARNER="analytic:origin")
-    hosts = in_checkout.json("query", "SELECT host FROM environments", "--db", database)
-    assert [host["host"].endswith("/code/tinyablate/__init__.py") for host in hosts] == [True]
-
-
-@pytest.mark.parametrize("launcher", ["ray", "inline"])
-def test_both_launchers_give_the_same_table(cli: Cli, launcher: str) -> None:
-    """The inline launcher computes what Ray does."""
-    cli.write()
-    rows = cli("run", "tiny", "--launcher", launcher, "--format", "csv", **NOOP).stdout
-    assert rows.count("\n") >= 3
-    assert rows == cli("table", "tiny", "--format", "csv").stdout
 
 
 @pytest.mark.parametrize(
@@ -221,7 +242,7 @@ def test_two_signals_in_a_row(cli: Cli) -> None:
     """An impatient second Ctrl-C still exits 130 without a traceback, and run continues afterwards."""
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 30"))
     before = workspaces(cli)
-    process = cli.start("run", "tiny", **SLOW)
+    process = cli.start("run", "tiny", "--slots", "1", **SLOW)
     wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/1")))
     for _ in range(3):
         os.killpg(process.pid, signal.SIGINT)
@@ -254,7 +275,7 @@ def test_a_dead_ray_ends_the_run(cli: Cli) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert states(cli).get("running", 0) == 0
-    cli("run", "tiny", **NOOP)
+    cli("run", "tiny", "--launcher", "inline", **NOOP)
     assert states(cli) == {"complete": 9}
 
 
@@ -276,7 +297,7 @@ def test_a_write_lock_that_does_not_end(cli: Cli) -> None:
 def test_a_run_outlives_its_reader(cli: Cli) -> None:
     """A closed stdout or a pipe that nobody reads costs no work and no traceback."""
     cli.write()
-    command = f"{sys.executable} -m tinyablate.cli run tiny --launcher inline"
+    command = f"{sys.executable} -m tinyablate.cli run tiny --launcher inline --device cpu"
     for number, redirection in enumerate([">&-", "2>&-", "| true"]):
         shell = f"{command} --seeds {number} {redirection}"
         done = subprocess.run(["bash", "-c", shell], cwd=cli.folder, env=cli.env(NOOP), capture_output=True, text=True)

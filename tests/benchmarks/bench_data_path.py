@@ -302,7 +302,7 @@ def packing(root: Path, count: int) -> dict[str, float]:
         name="many", title="", classes=200, train_per_class=(count // 11 * 10) // 200,
         val_per_class=(count // 11) // 200, size=64, fingerprint="many", folder="many",
     )  # fmt: skip
-    files = tree(root, data)
+    files = common.tree(root, data)
     paths = sorted(str(path) for path in files.rglob("*.JPEG"))
     target = root / "bare.u8"
     context = multiprocessing.get_context("spawn")
@@ -319,31 +319,6 @@ def packing(root: Path, count: int) -> dict[str, float]:
         packed.pack(files, data, root / f"home{turn}")
         packs.append(time.perf_counter() - start)
     return {"bare decode": statistics.median(bare), "pack": statistics.median(packs), "images": float(len(paths))}
-
-
-def tree(root: Path, data: DataSet) -> Path:
-    """A data set in Tiny ImageNet's layout from copies of few different images."""
-    few = root / "few"
-    shapes.write(few, SET, None)
-    contents = [path.read_bytes() for path in sorted(few.rglob("*.JPEG"))]
-    files = root / data.folder
-    wnids = [f"n{number:08d}" for number in range(data.classes)]
-    number = 0
-    for wnid in wnids:
-        folder = files / "train" / wnid / "images"
-        folder.mkdir(parents=True)
-        for k in range(data.train_per_class):
-            (folder / f"{wnid}_{k}.JPEG").write_bytes(contents[number % len(contents)])
-            number += 1
-    (files / "val" / "images").mkdir(parents=True)
-    lines = []
-    for k in range(data.val):
-        (files / "val" / "images" / f"val_{k}.JPEG").write_bytes(contents[k % len(contents)])
-        lines.append(f"val_{k}.JPEG\t{wnids[k % data.classes]}\t0\t0\t63\t63\n")
-    (files / "val" / "val_annotations.txt").write_text("".join(lines))
-    (files / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in wnids))
-    (files / "words.txt").write_text("".join(f"{wnid}\tthing\n" for wnid in wnids))
-    return files
 
 
 # ---- on a GPU

@@ -1,17 +1,24 @@
-"""What the benchmarks share: a clean folder for the command line, the machine in words, the final JSON line."""
+"""What the benchmarks share: a clean folder for the command line, small data sets, jobs, the final JSON line."""
 
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from tinyablate.datasets import DataSet
+from tinyablate.identity import canonical, trial_key
+from tinyablate.job import Job, TrialTask
+from tinyablate.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +47,21 @@ def tinyablate(folder: Path, *words: str, **more: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+def lines(words: list[str], folder: Path, **more: str) -> Iterator[tuple[float, str]]:
+    """Each line that a program prints and the time it came at; left early, it ends with all that it started."""
+    env = {**os.environ, **more}
+    with subprocess.Popen(
+        words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as program:
+        assert program.stdout is not None
+        try:
+            for line in program.stdout:
+                yield time.perf_counter(), line
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+
+
 def seconds(action: Callable[[], object], repeats: int = 5) -> float:
     """Median wall time of `action`."""
     times = []
@@ -48,6 +70,62 @@ def seconds(action: Callable[[], object], repeats: int = 5) -> float:
         action()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def tree(root: Path, data: DataSet) -> Path:
+    """A data set in Tiny ImageNet's layout, at `root`/`data.folder`: copies of 1,000 generated images."""
+    from tinyablate.train.data import shapes
+
+    few = root / "few"
+    if not few.exists():
+        shapes.write(few, ORIGINALS, None)
+    contents = [path.read_bytes() for path in sorted(few.rglob("*.JPEG"))]
+    files = root / data.folder
+    wnids = [f"n{number:08d}" for number in range(data.classes)]
+    number = 0
+    for wnid in wnids:
+        folder = files / "train" / wnid / "images"
+        folder.mkdir(parents=True)
+        for k in range(data.train_per_class):
+            (folder / f"{wnid}_{k}.JPEG").write_bytes(contents[number % len(contents)])
+            number += 1
+    (files / "val" / "images").mkdir(parents=True)
+    lines = []
+    for k in range(data.val):
+        (files / "val" / "images" / f"val_{k}.JPEG").write_bytes(contents[k % len(contents)])
+        lines.append(f"val_{k}.JPEG\t{wnids[k % data.classes]}\t0\t0\t63\t63\n")
+    (files / "val" / "val_annotations.txt").write_text("".join(lines))
+    (files / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in wnids))
+    (files / "words.txt").write_text("".join(f"{wnid}\tthing\n" for wnid in wnids))
+    return files
+
+
+ORIGINALS = DataSet(
+    name="bench", title="shapes", classes=10, train_per_class=100, val_per_class=1, size=64, fingerprint="bench",
+    folder="bench",
+)  # fmt: skip
+
+
+def packed_set(root: Path, train_per_class: int, val_per_class: int = 2) -> tuple[Path, Path]:
+    """200 classes of 64-pixel images: JPEGs in Tiny ImageNet's layout, and the prepared data set made of them."""
+    from tinyablate.train.data import packed
+
+    name = f"small-{train_per_class}"
+    data = DataSet(
+        name=name, title="", classes=200, train_per_class=train_per_class, val_per_class=val_per_class, size=64,
+        fingerprint=name, folder=name,
+    )  # fmt: skip
+    files = tree(root, data)
+    return files, packed.pack(files, data, root / "home")
+
+
+def job(recipes: Iterable[Recipe], data: Path, root: Path, *, seed: int = 0, **more: Any) -> Job:
+    """A job of a trial for each of `recipes`, each with a new directory under `root`."""
+    tasks = []
+    for recipe in recipes:
+        directory = Path(tempfile.mkdtemp(prefix="attempt-", dir=root))
+        tasks.append(TrialTask(trial_key(canonical(recipe), seed, "bench"), recipe, seed, directory))
+    return Job(id="bench", tasks=tuple(tasks), data=data, **more)
 
 
 def machine() -> str:

@@ -19,7 +19,7 @@ from tinyablate.recipe import Model, Recipe, field_specs
 from tinyablate.store import opening, schema
 from tinyablate.store import rows as row_forms
 from tinyablate.store import store as module
-from tinyablate.store.opening import database_path
+from tinyablate.store.opening import database_path, transaction
 from tinyablate.store.records import EnvironmentRecord, EstimateRecord, MemoryKey, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep.metrics import KNOWN
@@ -220,6 +220,22 @@ def test_environment_is_recorded_once(store: Store, trials: list[NewTrial]) -> N
     assert rows(store, "SELECT count(DISTINCT environment_id), (SELECT count(*) FROM environments) FROM attempts") == [
         (1, 1)
     ]
+
+
+def test_ctrl_c_within_a_statement_stays_ctrl_c(store: Store) -> None:
+    """SQLAlchemy gives the connection up then, so there is nothing to roll back: no other error takes its place."""
+
+    def interrupt(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT 1"):
+            raise KeyboardInterrupt
+
+    sa.event.listen(store.engine(), "before_cursor_execute", interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), transaction(store.engine()) as connection:
+            connection.execute(sa.select(1))
+    finally:
+        sa.event.remove(store.engine(), "before_cursor_execute", interrupt)
+    assert store.states(["absent"]) == {}
 
 
 def test_a_failing_transaction_leaves_nothing(store: Store, trials: list[NewTrial], outcome_of: OutcomeOf) -> None:

@@ -29,7 +29,7 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield connection
             connection.exec_driver_sql("COMMIT")
         except BaseException as error:
-            with contextlib.suppress(sa.exc.DatabaseError):
+            with contextlib.suppress(sa.exc.SQLAlchemyError):  # Ctrl-C within a statement has invalidated it already
                 connection.exec_driver_sql("ROLLBACK")
             if isinstance(error, sa.exc.OperationalError):  # locked for too long, disk full: no fault of the caller's
                 raise WorkError(f"the database cannot be written: {error.orig}; run again to continue") from error

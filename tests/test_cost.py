@@ -16,7 +16,7 @@ from tinyablate.cost import Devices, Estimate, History, SpeedKey, estimate, eval
 from tinyablate.describe import describe_plan, describe_status, size_text
 from tinyablate.identity import CORE_VERSION, canonical
 from tinyablate.job import EpochResult, Outcome
-from tinyablate.model_facts import Request
+from tinyablate.model_facts import Request, facts_of
 from tinyablate.plan import Plan, PlannedJob, ask, make_plan, unique
 from tinyablate.recipe import Recipe, build
 from tinyablate.run import register
@@ -456,6 +456,6 @@ def test_devices_are_what_run_computes_on() -> None:
 def test_facts_are_looked_up_by_recipe() -> None:
     """A recipe's facts are those of its model on its data set; an unknown model has none."""
     known = recipe()
-    found = estimates.facts_of({Request.of(known, 200): KnownFacts()})  # type: ignore[dict-item]
+    found = facts_of({Request.of(known, 200): KnownFacts()})  # type: ignore[dict-item]
     assert found(known) == KnownFacts()
     assert found(recipe(model__name="other")) is None

@@ -4,11 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 from tinyablate import cost, machine
-from tinyablate.cost import Devices, Estimate, FactsOf, History
-from tinyablate.datasets import lookup
-from tinyablate.model_facts import ModelFacts, Request
+from tinyablate.cost import Devices, Estimate, History
+from tinyablate.model_facts import ModelFacts, Request, facts_of, splits_of
 from tinyablate.plan import Plan, ask, make_plan, unique
-from tinyablate.recipe import Recipe
 from tinyablate.run import register
 from tinyablate.store.opening import database_path
 from tinyablate.store.query import timed_trials
@@ -31,15 +29,6 @@ def devices_of(wanted: str, slots: int | None = None, trials_per_gpu: int = 1, *
     return Devices(name, "core", min(slots or cores, cores))
 
 
-def facts_of(facts: Mapping[Request, ModelFacts]) -> FactsOf:
-    """Looks up what is known of a recipe's model."""
-
-    def find(recipe: Recipe) -> ModelFacts | None:
-        return facts.get(Request.of(recipe, lookup(recipe.data.name).classes))
-
-    return find
-
-
 def plan_against(
     sweeps: Sequence[Sweep], database: str, devices: Devices, facts: Mapping[Request, ModelFacts], share: bool = True
 ) -> tuple[Plan, Estimate]:
@@ -47,12 +36,7 @@ def plan_against(
 
     With `share` false every trial is a job of its own.
     """
-    asked, find = [ask(sweep, devices.name) for sweep in sweeps], facts_of(facts)
-
-    def splits(recipe: Recipe) -> bool:
-        found = find(recipe)
-        return found is not None and found.splits
-
+    asked, splits = [ask(sweep, devices.name) for sweep in sweeps], splits_of(facts)
     if not database_path(database).exists():
         plan = make_plan(asked, {}, splits=splits, share=share)
         return plan, cost_of(plan, None, devices, facts)

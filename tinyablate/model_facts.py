@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinyablate import datasets
 from tinyablate.errors import RecipeError, WorkError, listed, nearest
 from tinyablate.recipe import Model, Recipe
 
@@ -42,8 +43,8 @@ class Request:
     classes: int
 
     @classmethod
-    def of(cls, recipe: Recipe, classes: int) -> "Request":
-        """The request for this recipe's model on a data set of this many classes."""
+    def of(cls, recipe: Recipe, classes: int | None = None) -> "Request":
+        """The request for this recipe's model on a data set of this many classes; None: its own data set's."""
         model: Model = recipe.model
         return cls(
             name=model.name,
@@ -54,7 +55,7 @@ class Request:
             trainable=model.trainable,
             backbone_mode=model.backbone_mode,
             distilled_heads=model.distilled_heads,
-            classes=classes,
+            classes=datasets.lookup(recipe.data.name).classes if classes is None else classes,
         )
 
 
@@ -87,6 +88,22 @@ class ModelFacts:
 
 
 Answer = ModelFacts | RecipeError
+
+
+def facts_of(facts: Mapping[Request, ModelFacts]) -> Callable[[Recipe], ModelFacts | None]:
+    """Looks up what is known of a recipe's model."""
+    return lambda recipe: facts.get(Request.of(recipe))
+
+
+def splits_of(facts: Mapping[Request, ModelFacts]) -> Callable[[Recipe], bool]:
+    """Looks up whether a recipe's trunk can be passed once for several classifiers; what is not known cannot."""
+    find = facts_of(facts)
+
+    def splits(recipe: Recipe) -> bool:
+        found = find(recipe)
+        return found is not None and found.splits
+
+    return splits
 
 
 def facts_for(requests: Iterable[Request], notify: Notify | None = None) -> dict[Request, Answer]:

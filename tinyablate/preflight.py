@@ -26,11 +26,11 @@ def check_models(
     A micro-batch other than the batch is refused for models whose gradient would depend on it, `cache_features` (when
     asked for) for trunks that change while a head is trained.
     """
-    answers = facts_for(list(dict.fromkeys(_request(cell) for sweep in sweeps for cell in sweep.cells)), say)
+    answers = facts_for(list(dict.fromkeys(Request.of(cell.recipe) for sweep in sweeps for cell in sweep.cells)), say)
     problems: dict[str, None] = {}
     for sweep in sweeps:
         for cell in sweep.cells:
-            rules = _rules(cell, answers[_request(cell)], micro_batch, cache_features)
+            rules = _rules(cell, answers[Request.of(cell.recipe)], micro_batch, cache_features)
             problems |= {f"{sweep.path}: {cell_name(sweep, cell)}: {rule}": None for rule in rules}
     if problems:
         raise SweepError(list(problems))
@@ -50,10 +50,6 @@ def _rules(
             features_rule(cell, answer) if cache_features else None,
         ))  # fmt: skip
     yield from _data_rules(cell, answer.image_size if isinstance(answer, ModelFacts) else cell.recipe.data.image_size)
-
-
-def _request(cell: Cell) -> Request:
-    return Request.of(cell.recipe, datasets.lookup(cell.recipe.data.name).classes)
 
 
 def cell_name(sweep: Sweep, cell: Cell) -> str:
@@ -173,7 +169,7 @@ def find_weights(
     for cell in (cell for sweep in sweeps for cell in sweep.cells):
         model = cell.recipe.model
         if model.pretrained and model.name not in found:
-            path = locate(model.name, facts[_request(cell)], weights_dir).absolute()
+            path = locate(model.name, facts[Request.of(cell.recipe)], weights_dir).absolute()
             found[model.name] = Weights(path, _digest(path))
     return found
 

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinyablate.datasets import lookup
 from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Event, Failed, Finished, Job, Progress, Started, TrialTask
-from tinyablate.model_facts import ModelFacts, Request
+from tinyablate.model_facts import ModelFacts, Request, facts_of, splits_of
 from tinyablate.plan import Asked, Plan, PlannedJob, PlannedTrial, SweepPlan, ask, halves, make_plan, unique
 from tinyablate.provenance import code_environment, train_digest
 from tinyablate.recipe import Recipe
@@ -72,17 +71,9 @@ class RunRequest:
     format: str = "terminal"
     """Of the tables that are printed at the end."""
 
-    def facts_of(self, recipe: Recipe) -> ModelFacts | None:
-        """What is known of the recipe's model."""
-        return self.facts.get(Request.of(recipe, lookup(recipe.data.name).classes))
-
     def plan(self, asked: Sequence[Asked], store: Store) -> Plan:
         """The plan of the sweeps as the store has it now."""
-        return make_plan(asked, store.states(unique(asked)), splits=self._splits, share=self.share)
-
-    def _splits(self, recipe: Recipe) -> bool:
-        facts = self.facts_of(recipe)
-        return facts is not None and facts.splits
+        return make_plan(asked, store.states(unique(asked)), splits=splits_of(self.facts), share=self.share)
 
 
 @dataclass
@@ -180,7 +171,7 @@ class Dispatch:
 
     def _divides(self, recipe: Recipe) -> bool:
         """Whether micro-batches give the batch's own gradient."""
-        facts = self.request.facts_of(recipe)
+        facts = facts_of(self.request.facts)(recipe)
         return facts is not None and not (facts.batch_statistics or facts.dropout)
 
     def _claim(self, planned: PlannedJob) -> Job | None:

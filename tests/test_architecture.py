@@ -24,6 +24,7 @@ LAYERS = [
     {"estimates", "launch", "progress", "finish", "describe", "doctor", "preview", "calibrate"},
     {"start"},
     {"options"},
+    {"commands"},
     {"cli"},
 ]
 """From the ground up. A module imports its own layer's package or lower layers, never higher ones."""

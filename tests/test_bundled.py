@@ -113,7 +113,7 @@ def test_copy_takes_published_curves_along(elsewhere):
     """The CSV file that a sweep's [figure] names is copied beside it, so that the copy loads."""
     written = bundled.copy("huynh2022/sgd", elsewhere / "sweeps")
     assert {path.name for path in written} == {"sgd.toml", "recipe.toml", "sgd_curves.csv"}
-    assert load(written[0]).figure == _huynh("sgd").figure
+    assert load(written[0]).figures == _huynh("sgd").figures
 
 
 def test_copy_of_an_unknown_sweep_is_refused(elsewhere):
@@ -213,12 +213,14 @@ def test_huynh_sgd_is_the_papers():
     sweep = _huynh("sgd")
     best = {"AdamW": 91.34, "SGD": 91.10, "SGD Nesterov": 91.21}
     assert {label: found["val_top1"] for label, found in _published(sweep, "paper").items()} == best
-    assert sweep.figure.metric == "val_top1"
-    curves = {label: [value for _, value in curve] for label, curve in sweep.figure.published.items()}
+    assert sweep.figures[0].metric == "val_top1"
+    curves = {label: [value for _, value in curve] for label, curve in sweep.figures[0].published.items()}
     assert {label: (curve[0], max(curve), curve[-1]) for label, curve in curves.items()} == {
         "AdamW": (89.68, 91.34, 91.21), "SGD": (89.63, 91.10, 91.08), "SGD Nesterov": (89.47, 91.21, 91.11),
     }  # fmt: skip
-    assert {tuple(epoch for epoch, _ in curve) for curve in sweep.figure.published.values()} == {tuple(range(1, 31))}
+    assert {tuple(epoch for epoch, _ in curve) for curve in sweep.figures[0].published.values()} == {
+        tuple(range(1, 31))
+    }
     sgd = [cell.recipe for cell in sweep.cells[1:]]
     settings = [(r.optimizer.name, r.optimizer.lr, r.optimizer.weight_decay, r.optimizer.momentum) for r in sgd]
     assert settings == [("sgd", 1e-2, 1e-5, 0.9)] * 2
@@ -241,7 +243,7 @@ def test_huynh_perturbation_is_the_papers():
     }
     published = list(_published(sweep, "paper").values())
     assert [each for each in published if "relative_epoch_time" in each] == [{"relative_epoch_time": 1.85}] * 6
-    curves = _huynh("sgd").figure.published
+    curves = _huynh("sgd").figures[0].published
     for at, label in ((0, "AdamW"), (4, "SGD")):
         assert published[at] == {f"val_top1@{epoch}": value for epoch, value in curves[label][:5]}
     others = [cell.canonical for cell in _huynh("sgd").cells]

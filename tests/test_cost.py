@@ -49,7 +49,7 @@ def sweep_of(*recipes: Recipe, seeds: tuple[int, ...] = (0,), metrics: tuple[str
     cells = tuple(Cell(i, 0, each, canonical(each), {}) for i, each in enumerate(recipes))
     return Sweep(
         name="paper/table", path=Path("s.toml"), title="A table", question="", source="", metrics=metrics,
-        select="best", margin=None, baseline=recipes[0], figure=None, rows=rows, columns=(Column(0, ""),), cells=cells,
+        select="best", margin=None, baseline=recipes[0], figures=(), rows=rows, columns=(Column(0, ""),), cells=cells,
         excluded=(), smoke=False, overrides=(), text="", digest="digest",
     )  # fmt: skip
 

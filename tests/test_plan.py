@@ -21,7 +21,7 @@ def sweep_of(
     cells = tuple(Cell(i, 0, recipe, canonical(recipe), {}) for i, recipe in enumerate(recipes))
     return Sweep(
         name=name, path=Path("s.toml"), title="", question="", source="", metrics=metrics, select="best",
-        margin=None, baseline=recipes[0], figure=None, rows=rows, columns=(Column(0, ""),), cells=cells, excluded=(),
+        margin=None, baseline=recipes[0], figures=(), rows=rows, columns=(Column(0, ""),), cells=cells, excluded=(),
         smoke=False, overrides=(), text="", digest="d",
     )  # fmt: skip
 

@@ -65,6 +65,6 @@ def calibration(trials: Sequence[PlannedTrial]) -> Sweep:
     return Sweep(
         name="calibration", path=Path("calibration"), title="Speed of a few steps", question="", source="",
         metrics=("train_images_per_second", "inference_images_per_second"), select="last", margin=None,
-        baseline=trials[0].recipe, figure=None, rows=rows, columns=(Column(0, ""),), cells=cells, excluded=(),
+        baseline=trials[0].recipe, figures=(), rows=rows, columns=(Column(0, ""),), cells=cells, excluded=(),
         smoke=False, overrides=(), text=text, digest=hashlib.sha256(f"calibration\n{text}".encode()).hexdigest(),
     )  # fmt: skip

@@ -16,14 +16,14 @@ CURVES = '# from the paper\'s figure 1\nlabel,epoch,value\nA,2,50.5\nA,1,40.25\n
 
 def test_without_a_figure(loads):
     """A sweep that asks for none has none, and trains nothing for it."""
-    assert loads(SWEEP, head="").figure is None
+    assert loads(SWEEP, head="").figures == ()
     assert loads("metric = 'macs'\n" + SWEEP, head="").kinds == ("measure",)
 
 
 def test_figure_alone(loads):
     """A figure needs no more than its heading; its curves need trainings even where the table shows only facts."""
     sweep = loads("metric = 'macs'\n" + SWEEP + "[figure]\n", head="")
-    assert (sweep.figure.metric, dict(sweep.figure.published)) == ("val_top1", {})
+    assert (sweep.figures[0].metric, dict(sweep.figures[0].published)) == ("val_top1", {})
     assert sweep.kinds == ("train",)
 
 
@@ -31,8 +31,8 @@ def test_published_curves(write, loads):
     """Curves come by label in the file's order, points by epoch; comments and empty lines are none."""
     write(CURVES, "curves.csv")
     sweep = loads(FIGURE + "metric = 'val_top5'\n", head="")
-    assert sweep.figure.metric == "val_top5"
-    assert list(sweep.figure.published.items()) == [("A", ((1, 40.25), (2, 50.5))), ("B, other", ((1, 30.0),))]
+    assert sweep.figures[0].metric == "val_top5"
+    assert list(sweep.figures[0].published.items()) == [("A", ((1, 40.25), (2, 50.5))), ("B, other", ((1, 30.0),))]
 
 
 def test_curves_belong_to_the_sweep(write, loads):
@@ -50,7 +50,7 @@ def test_curves_are_relative_to_the_sweep(write, tmp_path, monkeypatch):
     write(CURVES, "sub/curves.csv")
     path = write(FIGURE.replace("curves.csv", "sub/curves.csv"))
     monkeypatch.chdir("/")
-    assert list(load(path).figure.published) == ["A", "B, other"]
+    assert list(load(path).figures[0].published) == ["A", "B, other"]
     assert files_of(path) == [path, path.parent / "sub/curves.csv"]
 
 
@@ -62,7 +62,7 @@ def test_copy_takes_the_curves_along(write, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "sweeps_folder", lambda: tmp_path)
     copied = bundled.copy("drawn", tmp_path / "to")
     assert [path.name for path in copied] == ["drawn.toml", "curves.csv"]
-    assert load(copied[0]).figure == load(tmp_path / "drawn.toml").figure
+    assert load(copied[0]).figures == load(tmp_path / "drawn.toml").figures
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_files_of_a_broken_figure(write):
 def test_bundled_curves():
     """The figure of Huynh 2022 has the paper's three curves of 30 epochs, each under a row of its label."""
     sweep = load(Path(__file__).parents[2] / "sweeps/huynh2022/sgd.toml")
-    assert {label: len(points) for label, points in sweep.figure.published.items()} == {
+    assert {label: len(points) for label, points in sweep.figures[0].published.items()} == {
         row.label: 30 for row in sweep.rows
     }

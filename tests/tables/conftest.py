@@ -54,7 +54,7 @@ def sweep() -> Callable[..., Sweep]:
         excluded = tuple(Exclusion(rows[row].label, columns[column], "too long") for row, column in without)
         values: dict[str, object] = {
             "name": "t", "path": Path("t.toml"), "title": "A table", "question": "Does it help?", "source": "",
-            "figure": None, "metrics": ("val_top1",), "select": "last", "margin": None, "smoke": False,
+            "figures": (), "metrics": ("val_top1",), "select": "last", "margin": None, "smoke": False,
             "overrides": (), "text": "", "digest": "",
         }  # fmt: skip
         return Sweep(

@@ -51,7 +51,7 @@ def drawing(source: Source) -> Drawing | None:
     file = _file(source.path.parent, table["published"], place.key("published")) if "published" in table else None
     curves = _curves(file, place) if file else {}
     published = {label: tuple(sorted(points.items())) for label, points in curves.items()}
-    return Drawing(Figure(str(metric), published), file)
+    return Drawing(Figure("curves", str(metric), published), file)
 
 
 def _file(folder: Path, name: object, place: Place) -> CurvesFile | None:

@@ -60,7 +60,7 @@ def load(
         select=form.select,
         margin=form.margin,
         baseline=expansion.baseline,
-        figure=drawn.figure if drawn else None,
+        figures=(drawn.figure,) if drawn else (),
         rows=expansion.rows,
         columns=expansion.columns,
         cells=expansion.cells,

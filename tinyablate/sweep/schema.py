@@ -1,15 +1,20 @@
 """What a sweep file becomes: rows, columns and the recipe of every cell, all frozen. It reads nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tinyablate.recipe import Recipe
+from tinyablate.recipe import Recipe, Value
 from tinyablate.sweep import metrics
 
 Kind = Literal["train", "measure"]
 """What a trial does: train, or measure speed on a device that it has to itself."""
+
+
+Select = Literal["best", "last", "cross-fitted"]
+"""Which epoch's numbers stand in a table: the best by val_top1, the last, or (val_top1 alone) the best on one half of the
+evaluated images scored on the other half, and the other way round."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Row:
     seeds: tuple[int, ...]
     null: bool
     """The baseline again under other seeds: what its difference shows is noise."""
+    declares: tuple[str, ...] | None = None
+    """Fields, or whole sections, in which it may differ from its reference; None: the file does not say."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +64,42 @@ class Exclusion:
     reason: str
 
 
+FigureKind = Literal["curves", "forest", "slopes", "heatmap", "waterfall", "interaction", "cost", "power"]
+"""What a figure shows; see `tables.figures`."""
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A metric over the epochs, one line per row: the mean over seeds with its spread."""
+    """A figure that the file declares."""
 
+    kind: FigureKind
     metric: str
-    """Of source `epochs`."""
+    """What is drawn; of source `epochs` for curves."""
     published: Mapping[str, tuple[tuple[int, float], ...]]
-    """Label -> (epoch, value): the published curves, from a CSV file beside the sweep; drawn under ours."""
+    """Of curves: label -> (epoch, value), the published ones, from a CSV file beside the sweep; drawn under ours."""
+    cost: str = ""
+    """Of kind `cost`: the metric of the other axis."""
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """How many seeds a row gets: `least` first, then as many as the half width needs (`tables.sequential`)."""
+
+    least: int
+    most: int
+    half_width: float
+    """Of the 95 % interval of the row's difference, in the unit of the first metric."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A column of ✓ and ✗ before the numbers: a technique that rows have or lack."""
+
+    label: str
+    paths: tuple[str, ...]
+    """The recipe fields that it is made of."""
+    off: Mapping[str, Value]
+    """Path -> value without it; empty: a field is off where it is false, zero, empty or "none"."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +113,13 @@ class Sweep:
     source: str
     metrics: tuple[str, ...]
     """Names that `metrics.lookup` knows."""
-    select: Literal["best", "last"]
+    select: Select
     margin: float | None
     """The smallest difference that matters, in the unit of the first metric."""
     baseline: Recipe
     """What rows and columns change; the first cell's where [baseline] is no whole recipe (each row names its model)."""
-    figure: "Figure | None"
-    """What `tinyablate figure` draws; None where the file has no [figure]."""
+    figures: tuple[Figure, ...]
+    """What `tinyablate figure` draws; empty where the file has no [figure] and no [[figures]]."""
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     cells: tuple[Cell, ...]
@@ -99,11 +134,25 @@ class Sweep:
     """sha256 of text, smoke, overrides and the seeds asked for."""
     axes: tuple[str, ...] = ()
     """Of each axis of [grid] and [zip] its field, or the fields that move together; empty where rows are listed."""
+    sequential: Sequential | None = None
+    """Where the file gives `seeds` as a rule; the rows then have its first seeds."""
+    family: Literal["table", "column"] = "table"
+    """Over which comparisons p-values are adjusted: all of the table's, or those of one printed column."""
+    test: Literal["max-t", "holm"] = "max-t"
+    """How they are adjusted: step-down over the joint sign flips, or Holm's way."""
+    digits: Mapping[str, int] = field(default_factory=dict)
+    """Metric -> digits after the point, where the file wants others than the metric's own."""
+    components: tuple[Component, ...] = ()
+    """Columns of ✓ and ✗; empty: none."""
+    expansions: tuple[str, ...] = ()
+    """Of a sweep of [components]: how they were expanded (`path-add`, `factorial`, …)."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of trials that its metrics and figure need; facts of a model come with either."""
         sources = {metrics.lookup(name).source for name in self.metrics}
-        train: tuple[Kind, ...] = ("train",) if "epochs" in sources or self.figure else ()
+        train: tuple[Kind, ...] = (
+            ("train",) if "epochs" in sources or any(figure.kind == "curves" for figure in self.figures) else ()
+        )
         measure: tuple[Kind, ...] = ("measure",) if "measured" in sources or not train else ()
         return train + measure

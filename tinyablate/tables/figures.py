@@ -69,7 +69,7 @@ def figure(sweep: Sweep, store: Store, out: Path | None = None) -> tuple[Path, P
     path = out or FOLDER / f"{sweep.name.replace('/', '-')}{'-smoke' if sweep.smoke else ''}.svg"
     if path.suffix not in SUFFIXES:
         raise UsageError(f"--out {path}: must end in {listed(SUFFIXES)}{nearest(path.suffix, SUFFIXES)}")
-    if sweep.figure is None:
+    if not sweep.figures:
         raise SweepError([f'{sweep.path}: has no figure; add [figure] with metric = "val_top1", or another metric'])
     drawn = lines(sweep, store)
     if not drawn:
@@ -95,9 +95,9 @@ def _refuse_others(numbers: Path) -> None:
 
 def lines(sweep: Sweep, store: Store) -> tuple[Line, ...]:
     """A line for each cell with a complete trial, row by row, then the published curves."""
-    if sweep.figure is None:
+    if not sweep.figures:
         return ()
-    metric = metrics.lookup(sweep.figure.metric)
+    metric = metrics.lookup(sweep.figures[0].metric)
     asked = ask(sweep)
     keys = unique([asked])
     stored = outcomes_of(store, keys, [])
@@ -108,7 +108,7 @@ def lines(sweep: Sweep, store: Store) -> tuple[Line, ...]:
         complete = [key for key in trials if key in stored and state_of(stored[key]) == "complete"]
         label = place(sweep.rows[cell.row].label, sweep.columns[cell.column].label)
         found += _line(label, [curves.get(key, {}) for key in complete], metric, len(trials))
-    for label, points in sweep.figure.published.items():
+    for label, points in sweep.figures[0].published.items():
         epochs, values = zip(*points, strict=True)
         found.append(Line(label, True, epochs, values, (None,) * len(epochs), (0,) * len(epochs), 0))
     return tuple(found)
@@ -149,8 +149,8 @@ def _picture(sweep: Sweep, drawn: Sequence[Line], suffix: str) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    assert sweep.figure is not None
-    metric, file = metrics.lookup(sweep.figure.metric), io.BytesIO()
+    assert sweep.figures
+    metric, file = metrics.lookup(sweep.figures[0].metric), io.BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own style would change the bytes
         matplotlib.rcParams.update({

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tinyablate.sweep.metrics import Metric
-from tinyablate.sweep.schema import Kind
+from tinyablate.sweep.schema import Kind, Select
 
 CellState = Literal["complete", "partial", "running", "failed", "diverged", "stale", "missing", "excluded"]
 Pairing = Literal["paired", "unpaired"]
 Standing = Literal["best", "close", "separated"]
-"""In a two-way table: the best cell, one that noise cannot separate from it, one that it can."""
+"""The best cell of those ranked together, one that noise cannot separate from it, one that it can."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,82 @@ class CellResult(NamedTuple):
     """Which kind of trial it is."""
 
 
+VerdictKind = Literal["better", "worse", "equivalent", "no difference", "too few seeds"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison comes to, by one rule (`stats.verdict`)."""
+
+    kind: VerdictKind
+    text: str
+    """`worse by at least 3.29`, `no difference detected (-0.21 to +0.15)`, …: rounded to the column's digits."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A cell against its reference under the rule that verdicts use. What is not defined is None."""
+
+    rule: Select
+    """Which epoch: the sweep's `select`, but the last one where that is `best`."""
+    value: float
+    low: float | None
+    """Ends of the 95 % t interval of the paired difference; of Welch's where it is unpaired."""
+    high: float | None
+    block_low: float | None
+    """Ends of the 95 % interval with seed as block and the variance pooled over the column's rows."""
+    block_high: float | None
+    bca_low: float | None
+    """Ends of the 95 % BCa bootstrap interval; only from 30 pairs."""
+    bca_high: float | None
+    p: float | None
+    """Two-sided, adjusted over the table's family as the sweep's `test` says; None where no sign flips are defined."""
+    p_holm: float | None
+    correlation: float | None
+    """Pearson's r between the paired rows over seeds."""
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """What the comparisons of one column have in common. None where it is not defined."""
+
+    comparisons: int
+    sd: float | None
+    """Of one value within its row, seed as block, pooled over the rows."""
+    freedom: int
+    p_fair: float | None
+    """Of the test that all rows have one variance; small: pooling is not fair."""
+    least_pairs: int
+    """Pairs of seeds below which no result of this family can reach 5 %."""
+    detect_pairs: int | None
+    """Pairs of seeds that detect the declared margin with 80 % power."""
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """The values behind the cells, for whoever shows single seeds. Arrays, because tables of 100,000 trials exist."""
+
+    seeds: tuple[int, ...]
+    """The union over the rows, ascending."""
+    values: NDArray[np.float64]
+    """(columns, rows, seeds) in the metric's unit under the sweep's selection rule; nan where there is none."""
+    states: NDArray[np.int64]
+    """(columns, rows, seeds): `arrays.CODES`; 0 where the seed is not planned."""
+    keys: Mapping[tuple[int, int], Mapping[int, str]]
+    """(column, row) -> seed -> the trial's key."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A recipe field in which a row differs from its reference; values as a sweep file writes them."""
+
+    path: str
+    before: str
+    after: str
+    declared: bool = True
+
+
 @dataclass(frozen=True)
 class TableColumn:
     """One metric in one column of the sweep's second axis."""
@@ -54,6 +133,8 @@ class TableColumn:
     """Who published a number in this column."""
     compared: bool
     """Whether any cell below has a difference, now or when its trials are done."""
+    digits: int = 2
+    """After the decimal point: the file's, else the metric's."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +163,10 @@ class TableCell:
     """Ends of the 95 % t interval of the mean; only of a metric that is itself a comparison, as a ratio is."""
     high: float | None = None
     standing: Standing | None = None
-    """Only in a two-way table, of a cell with a value; None too where nothing can be separated."""
+    """Among the cells that it is ranked with (its column's, or all of a two-way table); None where nothing is ranked."""
+    comparison: Comparison | None = None
+    predicted: tuple[float, float] | None = None
+    """Ends of the 95 % prediction interval of one more run, to hold a published single run against."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +180,12 @@ class TableRow:
     compared: bool
     """It is compared with another row."""
     cells: tuple[TableCell, ...]
+    null: bool = False
+    """The baseline again under other seeds."""
+    components: tuple[str, ...] = ()
+    """One text for each of the table's components: ✓, ✗, or the field's value."""
+    changes: tuple[Change, ...] = ()
+    """What differs from the reference's recipe, in the first column that both have."""
 
 
 @dataclass(frozen=True)
@@ -110,3 +200,11 @@ class Table:
     footnotes: tuple[str, ...]
     axes: tuple[str, ...] = ()
     """Of a two-way table the field of its rows, then that of its columns: one metric, one cell a combination."""
+    name: str = ""
+    """Of the sweep."""
+    components: tuple[str, ...] = ()
+    """Headings of the ✓ and ✗ columns."""
+    statistics: tuple[ColumnStatistics | None, ...] = ()
+    """One for each column, or none at all."""
+    replicates: Replicates | None = None
+    smoke: bool = False

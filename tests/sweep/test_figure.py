@@ -1,4 +1,4 @@
-"""[figure]: its metric, its published curves, and what can be wrong with either."""
+"""[figure] and [[figures]]: kinds, metrics, published curves, and what can be wrong with them."""
 
 import shutil
 from pathlib import Path
@@ -25,6 +25,41 @@ def test_figure_alone(loads):
     sweep = loads("metric = 'macs'\n" + SWEEP + "[figure]\n", head="")
     assert (sweep.figures[0].metric, dict(sweep.figures[0].published)) == ("val_top1", {})
     assert sweep.kinds == ("train",)
+
+
+def test_several_figures(write, loads):
+    """Each heading is a figure, with the sweep's metrics where it names none, and a file name of its own."""
+    write(CURVES, "curves.csv")
+    sweep = loads(
+        "metrics = ['val_top5', 'parameters']\n" + SWEEP + "[[figures]]\npublished = 'curves.csv'\nylim = [70, 90]\n"
+        "[[figures]]\nkind = 'forest'\n[[figures]]\nkind = 'forest'\nmetric = 'val_loss'\nrows = ['A']\n"
+        "[[figures]]\nkind = 'cost'\n[[figures]]\nkind = 'cost'\ncost = 'epoch_seconds'\nname = 'speed'\n",
+        head="",
+    )
+    assert [(each.kind, each.metric, each.cost, each.name) for each in sweep.figures] == [
+        ("curves", "val_top1", "", ""), ("forest", "val_top5", "", "forest"),
+        ("forest", "val_loss", "", "forest-val_loss"), ("cost", "val_top5", "parameters", "cost"),
+        ("cost", "val_top5", "epoch_seconds", "speed"),
+    ]  # fmt: skip
+    assert (sweep.figures[0].ylim, sweep.figures[2].rows) == ((70.0, 90.0), ("A",))
+    assert sweep.text.count("# ---- curves.csv ----") == 1
+    assert sweep.kinds == ("train", "measure")  # the last figure's cost is measured
+    assert files_of(sweep.path)[1].name == "curves.csv"
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("[figure]\n[[figures]]\n", "figures: stands beside [figure]"),
+        ("[figures]\nkind = 'forest'\n", "figures: must be [[figures]]"),
+        ("[[figures]]\n[[figures]]\n", "figures[1]: a figure before it would have the same file"),
+        ("[[figure]]\n", "figure = [{}]: must be a table"),
+    ],
+)
+def test_wrong_headings(lines, problem, refuses):
+    """One figure or several: both, or two with one file, are refused with what to write."""
+    found = refuses(SWEEP + lines, head="")
+    assert problem in found[0]
 
 
 def test_published_curves(write, loads):
@@ -71,7 +106,17 @@ def test_copy_takes_the_curves_along(write, tmp_path, monkeypatch):
         ("metric = 'macs'", "figure.metric = \"macs\": must be one of 'val_top1'"),
         ("metric = 'val_top1@3'", 'figure.metric = "val_top1@3": must be one of'),
         ("metric = ['val_top1']", 'figure.metric = ["val_top1"]: must be one of'),
-        ("kind = 'bar'", "figure.kind = \"bar\": unknown key (valid: 'metric', 'published')"),
+        ("kind = 'bar'", "figure.kind = \"bar\": must be one of 'curves', 'forest'"),
+        ("kind = 'heatmpa'", "did you mean 'heatmap'?"),
+        ("kind = 'forest'\npublished = 'curves.csv'", "unknown key (valid: 'kind', 'metric', 'rows', 'name')"),
+        ("kind = 'forest'\nmetric = 'accuracy'", "figure.metric = \"accuracy\": must be one of 'val_top1'"),
+        ("kind = 'cost'\ncost = 'mac'", 'figure.cost = "mac": must be one of'),
+        ("colour = 'red'", 'figure.colour = "red": unknown key'),
+        ("name = '../x'", 'figure.name = "../x": must be a part of a file\'s name'),
+        ("rows = 'A'", 'figure.rows = "A": must be a list of rows\' labels, each once'),
+        ("rows = ['a']", "the sweep has no such row; did you mean 'A'? (rows: 'A')"),
+        ("ylim = [3, 2]", "figure.ylim = [3, 2]: must be two numbers, the lower one first"),
+        ("ylim = 3", "figure.ylim = 3: must be two numbers"),
         ("published = 'curve.csv'", "figure.published = \"curve.csv\": no such file; did you mean 'curves.csv'?"),
         ("published = ''", 'figure.published = "": must be the path of a CSV file'),
         ("published = 3", "figure.published = 3: must be the path of a CSV file"),

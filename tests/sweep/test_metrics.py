@@ -6,6 +6,7 @@ import pytest
 
 from tinyablate.job import EpochResult
 from tinyablate.store import schema
+from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import KNOWN, is_known, lookup
 
 FIVE = "seeds = [0]\n[baseline]\nmodel.name = 'test_vit'\nschedule.epochs = 4\nschedule.cooldown_epochs = 1\n"
@@ -20,16 +21,28 @@ def test_metrics_of_epochs_are_what_an_epoch_yields():
 
 def test_other_metrics_are_columns_of_the_store():
     """Every fact and measurement has its column, named as the metric; a ratio needs that of its measurement alone."""
-    others = {metric.relative_to or metric.name for metric in KNOWN.values() if metric.source != "epochs"}
+    kinds = ("facts", "measured")
+    others = {metric.relative_to or metric.name for metric in KNOWN.values() if metric.source in kinds}
     assert others == set(schema.FACTS)
 
 
 def test_every_metric_has_its_direction():
-    """Percentages and speeds go up, losses, times and memory down; a count has no good end."""
+    """Percentages and speeds go up, losses, times and memory down; a count or a cost has no good end."""
     best = {end: {name for name, metric in KNOWN.items() if metric.better == end} for end in ("max", "min")}
     assert best["max"] == {"val_top1", "val_top5", "train_images_per_second", "inference_images_per_second"}
     assert best["min"] == {"val_loss", "train_loss", "epoch_seconds", "relative_epoch_time", "train_peak_memory"}
-    assert {metric.source for metric in KNOWN.values() if metric.better is None} == {"facts"}
+    assert {metric.source for metric in KNOWN.values() if metric.better is None} == {"facts", "spent"}
+
+
+def test_what_is_compared_and_what_is_tested():
+    """Chance moves what is trained and what is timed; seeds are replicates of the first alone. A ratio is neither."""
+    assert {metric.source for metric in KNOWN.values() if metric.tested} == {"epochs"}
+    assert {metric.source for metric in KNOWN.values() if metric.compared} == {"epochs", "measured"}
+    assert not KNOWN["relative_epoch_time"].compared
+    assert [metrics.tested(names) for names in (("macs", "device_hours", "val_loss"), ("relative_epoch_time",))] == [
+        2,
+        None,
+    ]
 
 
 def test_metric_of_an_epoch():
@@ -55,6 +68,7 @@ def test_metric_of_an_epoch_in_a_file(loads):
     assert sweep.metrics == ("val_top1@5", "val_top1", "macs", "relative_epoch_time")
     assert sweep.kinds == ("train", "measure")
     assert loads("metric = 'macs'\n" + FIVE + ROWS, head="").kinds == ("measure",)
+    assert loads("metric = 'device_hours'\n" + FIVE + ROWS, head="").kinds == ("train",)
 
 
 def test_mistaken_metric_of_an_epoch(refuses):

@@ -14,15 +14,52 @@ MOST_CELLS = 100_000
 """Past that a grid is a typing mistake: ten times what a table is built for."""
 
 
-def rows_and_columns(form: Form, flat: Mapping[str, Value]) -> tuple[tuple[RowForm, ...], tuple[ColumnForm, ...]]:
-    """Rows and columns from whichever forms the file uses; no rows, after noting why, where that makes no table."""
+def rows_and_columns(
+    form: Form, flat: Mapping[str, Value], null_rows: int = 0
+) -> tuple[tuple[RowForm, ...], tuple[ColumnForm, ...]]:
+    """Rows and columns from whichever forms the file uses; no rows, after noting why, where that makes no table.
+
+    `null_rows` more rows repeat the one that others are compared with.
+    """
     rows, columns = _made(form, flat)
+    if null_rows and rows:
+        rows += _null_rows(form, rows, null_rows)
     if len(rows) * len(columns) > MOST_CELLS:
         form.place.refuse(f"{len(rows) * len(columns):,} cells: at most {MOST_CELLS:,}")
         return (), columns
     _refuse_repeated_labels(rows)
     _refuse_repeated_labels(columns)
     return rows, columns
+
+
+def reference_of(form: Form, rows: Sequence[RowForm]) -> int | None:
+    """Index of the row that others are compared with: of [components] the first, else the first that sets nothing.
+
+    One with the sweep's own seeds goes before one that has other ones. None: there is no such row.
+    """
+    if form.components:
+        return 0 if rows else None
+    bare = [index for index, row in enumerate(rows) if not (row.set or row.broken or row.null)]
+    usual = (i for i in bare if rows[i].seeds is None or set(rows[i].seeds or ()) == set(form.seeds or ()))
+    return next(usual, bare[0] if bare else None)
+
+
+def _null_rows(form: Form, rows: Sequence[RowForm], count: int) -> tuple[RowForm, ...]:
+    """The reference `count` times more; none after noting why, where there is none."""
+    place = Place(form.place.problems, form.place.file, "--null-rows")
+    reference = None if form.kinds & {"grid", "zip"} else reference_of(form, rows)
+    if reference is None:
+        kind = "a grid has" if form.kinds & {"grid", "zip"} else "this sweep has"
+        place.refuse(f"{kind} no row that is the baseline itself, to be repeated under other seeds", count)
+        return ()
+    one, taken = rows[reference], {row.label for row in rows}
+    labels = (f"{one.label}, other seeds" + f" {number}" * (number > 1) for number in itertools.count(1))
+    free = itertools.islice((label for label in labels if label not in taken), count)
+    group = "null rows" if any(row.group for row in rows) else ""
+    return tuple(
+        replace(one, label=label, group=group, seeds=None, published={}, reference=reference, null=True)
+        for label in free
+    )
 
 
 def _made(form: Form, flat: Mapping[str, Value]) -> tuple[tuple[RowForm, ...], tuple[ColumnForm, ...]]:

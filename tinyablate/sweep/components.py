@@ -16,6 +16,7 @@ Step = tuple[str, str, frozenset[int]]
 def rows(components: Components, baseline: Mapping[str, Value]) -> tuple[RowForm, ...]:
     """The rows of every expansion in turn, those that coincide once; each expansion's first row is its reference."""
     made: list[RowForm] = []
+    states: list[frozenset[int]] = []
     index_of: dict[frozenset[int], int] = {}
     labels: set[str] = set()
     for name in components.expansions:
@@ -28,7 +29,11 @@ def rows(components: Components, baseline: Mapping[str, Value]) -> tuple[RowForm
                 group = name if len(components.expansions) > 1 else ""
                 place = components.place.key(name).key(label)
                 changes = _changes(components.parts, on, baseline)
-                made.append(RowForm(label, place, changes, group, reference=reference, broken=components.broken))
+                switched = () if reference is None else on ^ states[reference]
+                declares = None if reference is None else _fields(components.parts, switched)
+                made.append(RowForm(label, place, changes, group, reference=reference, declares=declares,
+                                    broken=components.broken))  # fmt: skip
+                states.append(on)
             if reference is None:
                 reference = index_of[on]
     return tuple(made)
@@ -45,6 +50,11 @@ def refuse_idle_parts(components: Components, baseline: Mapping[str, Value]) -> 
                 leaf.place.refuse(rule, leaf.raw)
                 found = True
     return found
+
+
+def _fields(parts: tuple[Part, ...], chosen: Iterable[int]) -> tuple[str, ...]:
+    """The fields that switching these parts may change."""
+    return tuple(dict.fromkeys(path for index in sorted(chosen) for path in (*parts[index].off, *parts[index].on)))
 
 
 def _changes(parts: tuple[Part, ...], on: frozenset[int], baseline: Mapping[str, Value]) -> Assignments:

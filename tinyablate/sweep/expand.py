@@ -1,14 +1,21 @@
 """A checked form into numbered rows and columns and their cells, no trial twice, smoke last."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyablate.identity import differences
 from tinyablate.recipe import Recipe
 from tinyablate.sweep import metrics
+from tinyablate.sweep.axes import reference_of
+from tinyablate.sweep.declared import refuse_undeclared
 from tinyablate.sweep.form import Form, RowForm
 from tinyablate.sweep.grid import Draft, Grid
-from tinyablate.sweep.schema import Cell, Column, Exclusion, Row
+from tinyablate.sweep.layout import components_of
+from tinyablate.sweep.schema import Cell, Column, Component, Exclusion, Row
+
+NULL_SEEDS = 1_000
+"""First seed of the rows of --null-rows: above what files use."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +27,16 @@ class Expansion:
     columns: tuple[Column, ...]
     cells: tuple[Cell, ...]
     excluded: tuple[Exclusion, ...]
+    components: tuple[Component, ...]
 
 
-def expand(form: Form, smoke: bool = False, seeds: Sequence[int] | None = None) -> Expansion | None:
+def expand(form: Form, smoke: bool = False, seeds: Sequence[int] | None = None, null_rows: int = 0) -> Expansion | None:
     """The cells of `form`; None after noting problems in the list of its place (problems may be noted either way).
 
-    `seeds` stand for the file's and every row's, except that a null row keeps to seeds of its own.
+    `seeds` stand for the file's and every row's, except that a null row keeps to seeds of its own. `null_rows` more
+    rows repeat the one that others are compared with.
     """
-    grid = Grid(form)
+    grid = Grid(form, null_rows)
     if not grid.rows:
         return None
     rows = _numbered(form, grid.rows, seeds, smoke)
@@ -36,6 +45,7 @@ def expand(form: Form, smoke: bool = False, seeds: Sequence[int] | None = None) 
     drafts, excluded = grid.drafts()
     _refuse_same_trials(grid, rows, [draft for draft in drafts if grid.rows[draft.row].place not in grid.idle])
     _refuse_late_epochs(grid, drafts)
+    refuse_undeclared(grid, rows, drafts)
     if smoke and not form.place.problems:
         small = [grid.small(draft) for draft in drafts]
         _refuse_merged_by_smoke(grid, rows, drafts, small)
@@ -52,23 +62,27 @@ def expand(form: Form, smoke: bool = False, seeds: Sequence[int] | None = None) 
             for each in drafts
         ),
         excluded=excluded,
+        components=components_of(form.layout, form.components, grid.rows, form.smoke if smoke else None),
     )  # fmt: skip
 
 
 def _numbered(form: Form, forms: Sequence[RowForm], forced: Sequence[int] | None, smoke: bool) -> tuple[Row, ...]:
     """The rows with their reference and seeds."""
-    bare = [] if form.components else [i for i, row in enumerate(forms) if not row.set and not row.broken]
-    usual = (i for i in bare if forms[i].seeds is None or set(forms[i].seeds or ()) == set(form.seeds or ()))
-    reference = next(usual, bare[0] if bare else None)
-    if form.seeds is None and forced is None and any(row.seeds is None for row in forms):
+    reference = reference_of(form, forms)
+    if form.seeds is None and forced is None and any(row.seeds is None for row in forms if not row.null):
         form.place.refuse("no seeds: add seeds = [0, 1, 2]")
     rows = []
     for index, row in enumerate(forms):
         against = row.reference if form.components else reference if index != reference else None
-        null = index in bare and index != reference
-        seeds = _seeds(form, row, null, forced)
-        rows.append(Row(index, row.label, row.group, against, seeds[:1] if smoke and forced is None else seeds, null))
-    return tuple(rows)
+        bare = not (form.components or row.set or row.broken)
+        null = row.null or (bare and index != reference)
+        seeds = () if row.null else _seeds(form, row, null, forced)
+        if smoke and forced is None:
+            seeds = seeds[:1]
+        rows.append(Row(index, row.label, row.group, against, seeds, null, row.declares))
+    if forced is None:
+        _refuse_unruled(form, forms, rows)
+    return _with_null_seeds(form, forms, rows, reference)
 
 
 def _seeds(form: Form, row: RowForm, null: bool, forced: Sequence[int] | None) -> tuple[int, ...]:
@@ -81,6 +95,40 @@ def _seeds(form: Form, row: RowForm, null: bool, forced: Sequence[int] | None) -
     if not others:
         row.place.key("seeds").refuse("all of them are asked for, yet this row needs other ones", list(row.seeds))
     return others
+
+
+def _with_null_seeds(
+    form: Form, forms: Sequence[RowForm], rows: Sequence[Row], reference: int | None
+) -> tuple[Row, ...]:
+    """The rows, those of --null-rows with as many seeds as their reference has: numbers that no row uses."""
+    taken = {seed for row in rows for seed in row.seeds} | set(range(form.sequential.most if form.sequential else 0))
+    free = (seed for seed in itertools.count(NULL_SEEDS) if seed not in taken)
+    count = 0 if reference is None else len(rows[reference].seeds)
+    return tuple(
+        replace(row, seeds=tuple(itertools.islice(free, count))) if each.null else row
+        for each, row in zip(forms, rows, strict=True)
+    )
+
+
+def _refuse_unruled(form: Form, forms: Sequence[RowForm], rows: Sequence[Row]) -> None:
+    """Refuse what a rule of seeds cannot be for: rows with seeds of their own, a sweep that compares nothing."""
+    rule = form.sequential
+    if rule is None:
+        return
+    if not any(row.reference is not None and not row.null for row in rows):
+        form.place.key("seeds").refuse(
+            "the rule looks at differences, and no row is compared with another: give a list"
+        )
+    for each, row in zip(forms, rows, strict=True):
+        if each.seeds is None:
+            continue
+        if not row.null:
+            each.place.key("seeds").refuse(
+                "the sweep's rule gives every row its seeds, but null rows", list(each.seeds)
+            )
+        elif min(each.seeds, default=rule.most) < rule.most:
+            why = f"must be from {rule.most}: the sweep's rule may use those below for the baseline"
+            each.place.key("seeds").refuse(why, list(each.seeds))
 
 
 def _refuse_same_trials(grid: Grid, rows: Sequence[Row], drafts: Sequence[Draft]) -> None:

@@ -153,7 +153,7 @@ def leaves(raw: object, place: Place, prefix: str = "") -> Iterator[tuple[str, A
     """(field path, raw value, place) of everything in the table `raw` that stands at a recipe field."""
     for key, value in as_table(raw, place).items():
         path, spot = prefix + key, place.key(key)
-        if (path in field_specs() and path != ARGS) or path.startswith(ARGS + "."):
+        if is_field(path):
             yield path, value, spot
         elif path == ARGS or path in _sections():
             if isinstance(value, dict):
@@ -275,6 +275,21 @@ def _toml_value(written: str) -> object:
 def _takes_text(path: str) -> bool:
     spec = field_specs().get(path)
     return spec is not None and (spec.type is str or typing.get_origin(spec.type) is typing.Literal)
+
+
+def is_field(path: str) -> bool:
+    """Whether a value can stand at `path`: a recipe field, or one argument of `model.args`."""
+    return (path in field_specs() and path != ARGS) or (path.startswith(ARGS + ".") and path != ARGS + ".")
+
+
+def is_section(path: str) -> bool:
+    """Whether `path` holds several fields."""
+    return path in _sections() or path == ARGS
+
+
+def field_rule(path: str) -> str:
+    """Why `path`, which is no field, cannot be named as one."""
+    return _section_rule(path) if is_section(path) else _unknown(path)
 
 
 @functools.cache

@@ -1,19 +1,36 @@
-"""[figure] of a sweep file, and the published curves that it names: CSV, checked line by line."""
+"""[figure] and [[figures]] of a sweep file, and the published curves that they name: CSV, checked line by line.
+
+It draws nothing (see `tables.figures`); a figure that the command line asks for goes by the same rules.
+"""
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 from tinyablate.errors import listed, nearest
 from tinyablate.sweep import metrics
-from tinyablate.sweep.fields import Place, as_table, check_keys
+from tinyablate.sweep.fields import Place, as_table, check_keys, is_number
 from tinyablate.sweep.form import Source
-from tinyablate.sweep.schema import Figure
+from tinyablate.sweep.schema import Figure, FigureKind
+
+KINDS: tuple[FigureKind, ...] = get_args(FigureKind)
 
 COLUMNS = ("label", "epoch", "value")
 """Of a file of published curves; values are in the metric's unit."""
+
+COMMON = ("kind", "metric", "rows", "name")
+"""Keys of every figure; …"""
+OWN: Mapping[FigureKind, tuple[str, ...]] = {
+    "curves": ("published", "ylim"), "slopes": ("ylim",), "interaction": ("ylim",), "cost": ("cost", "ylim"),
+}  # fmt: skip
+"""… and those of some kinds."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a figure may be called: it becomes part of a file's name."""
 
 Curves = dict[str, dict[int, float]]
 """Label -> epoch -> value."""
@@ -30,28 +47,131 @@ class CurvesFile:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A sweep's figure with the file that it takes published curves from, if any."""
+class Drawings:
+    """A sweep's figures, in the file's order, with the files that they take published curves from."""
 
-    figure: Figure
-    file: CurvesFile | None
+    figures: tuple[Figure, ...] = ()
+    files: tuple[CurvesFile, ...] = ()
 
 
-def drawing(source: Source) -> Drawing | None:
-    """What [figure] of the sweep file `source` asks for; None without one. What is wrong is refused."""
-    if "figure" not in source.table:
-        return None
-    place = source.place.key("figure")
-    table = as_table(source.table["figure"], place)
-    check_keys(table, ("metric", "published"), place)
-    metric = table.get("metric", "val_top1")
-    drawable = [each.name for each in metrics.KNOWN.values() if each.source == "epochs"]
-    if metric not in drawable:
-        place.key("metric").refuse(f"must be one of {listed(drawable)}{nearest(str(metric), drawable)}", metric)
-    file = _file(source.path.parent, table["published"], place.key("published")) if "published" in table else None
+def drawings(source: Source, names: Sequence[str] = ()) -> Drawings:
+    """What [figure] or [[figures]] of the sweep file `source` asks for; what is wrong is refused.
+
+    `names` are the sweep's metrics, from which a figure takes those that it does not name itself; without them only
+    the published curves count.
+    """
+    found, files = list[Figure](), dict[Path, CurvesFile]()
+    for table, place in _tables(source):
+        figure, file = _figure(table, place, source.path.parent, names or ("val_top1",))
+        if file:
+            files[file.path] = file
+        if figure and names and figure.name in [other.name for other in found]:
+            place.refuse("a figure before it would have the same file: give one of them a `name`")
+        elif figure:
+            found.append(figure)
+    return Drawings(tuple(found), tuple(files.values()))
+
+
+def refuse_unknown_rows(drawn: Drawings, labels: Sequence[str], place: Place) -> None:
+    """Refuse every row that a figure names and the sweep, whose rows have these labels, does not have."""
+    for figure in drawn.figures:
+        for label in figure.rows:
+            if label not in labels:
+                rule = f"the sweep has no such row{nearest(label, labels)} (rows: {listed(labels)})"
+                place.key("figures").key(figure.name or figure.kind).key("rows").refuse(rule, label)
+
+
+def named(kind: FigureKind, metric: str, names: Sequence[str]) -> str:
+    """What an unnamed figure's file is called after its sweep: nothing for the curves of their usual metric."""
+    usual = metric == default_metric(kind, names)
+    return ("" if kind == "curves" else kind) if usual else f"{kind}-{metric}"
+
+
+def default_metric(kind: FigureKind, names: Sequence[str]) -> str:
+    """The metric of a figure that names none, in a sweep with the metrics `names`."""
+    if kind == "curves":
+        return "val_top1"
+    return next((name for name in names if metrics.lookup(name).compared), names[0])
+
+
+def default_cost(metric: str, names: Sequence[str]) -> str:
+    """The other axis of a cost figure that names none: the sweep's first metric that no epoch has, else MACs."""
+    costs = [name for name in names if metrics.lookup(name).source != "epochs" and name != metric]
+    return costs[0] if costs else "macs"
+
+
+def refusal(kind: FigureKind, metric: object) -> str:
+    """Why a figure of this kind cannot show `metric`; empty if it can."""
+    curves = kind == "curves"
+    valid = [each.name for each in metrics.KNOWN.values() if not curves or each.source == "epochs"]
+    fine = metric in valid if curves else isinstance(metric, str) and metrics.is_known(metric)
+    return "" if fine else f"must be one of {listed(valid, 20)}{nearest(str(metric), valid)}"
+
+
+def _tables(source: Source) -> Iterator[tuple[Mapping[str, object], Place]]:
+    """Each figure's table with its place."""
+    one, several = source.place.key("figure"), source.place.key("figures")
+    if "figure" in source.table:
+        if "figures" in source.table:
+            several.refuse("stands beside [figure]: write every figure as [[figures]]")
+        yield as_table(source.table["figure"], one), one
+    raw = source.table.get("figures", [])
+    if not isinstance(raw, list):
+        several.refuse("must be [[figures]], one heading a figure; a single one may be [figure]")
+        return
+    for index, each in enumerate(raw):
+        place = several.item(index)
+        yield as_table(each, place), place
+
+
+def _figure(
+    table: Mapping[str, object], place: Place, folder: Path, names: Sequence[str]
+) -> tuple[Figure | None, CurvesFile | None]:
+    """The figure that a table asks for and its file of published curves; no figure where its kind is unknown."""
+    if table.get("kind", "curves") not in KINDS:
+        place.key("kind").refuse(f"must be one of {listed(KINDS)}{nearest(str(table['kind']), KINDS)}", table["kind"])
+        return None, None
+    kind = cast(FigureKind, table.get("kind", "curves"))
+    check_keys(table, (*COMMON, *OWN.get(kind, ())), place)
+    metric = _metric(kind, table.get("metric", default_metric(kind, names)), place.key("metric"))
+    cost = _metric(kind, table.get("cost", default_cost(metric, names)), place.key("cost")) if kind == "cost" else ""
+    wanted = kind == "curves" and "published" in table
+    file = _file(folder, table["published"], place.key("published")) if wanted else None
     curves = _curves(file, place) if file else {}
     published = {label: tuple(sorted(points.items())) for label, points in curves.items()}
-    return Drawing(Figure("curves", str(metric), published), file)
+    name = _name(table["name"], place.key("name")) if "name" in table else named(kind, metric, names)
+    return Figure(kind, metric, published, cost, _rows(table, place), _limits(table, place), name), file
+
+
+def _metric(kind: FigureKind, metric: object, place: Place) -> str:
+    if rule := refusal(kind, metric):
+        place.refuse(rule, metric)
+        return "val_top1"
+    return str(metric)
+
+
+def _name(name: object, place: Place) -> str:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        place.refuse("must be a part of a file's name: letters, digits, '.', '_' and '-'", name)
+    return str(name)
+
+
+def _rows(table: Mapping[str, object], place: Place) -> tuple[str, ...]:
+    rows = table.get("rows", [])
+    if isinstance(rows, list) and all(isinstance(label, str) for label in rows) and len(set(rows)) == len(rows):
+        return tuple(rows)
+    place.key("rows").refuse("must be a list of rows' labels, each once", rows)
+    return ()
+
+
+def _limits(table: Mapping[str, object], place: Place) -> tuple[float, float] | None:
+    match table.get("ylim"):
+        case None:
+            return None
+        case [low, high] if is_number(low) and is_number(high) and low < high:
+            return float(low), float(high)
+    place.key("ylim").refuse("must be two numbers, the lower one first", table["ylim"])
+    return None
 
 
 def _file(folder: Path, name: object, place: Place) -> CurvesFile | None:

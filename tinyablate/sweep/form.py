@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinyablate.sweep.fields import Assignments, Condition, Leaf, Place
+from tinyablate.sweep.schema import Component, Select, Sequential
 
 Published = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Column label -> metric -> source -> number."""
@@ -37,6 +38,10 @@ class RowForm:
     """What `--smoke` puts over this row alone, after everything else."""
     reference: int | None = None
     """Only for components; in other sweeps the first row that sets nothing."""
+    declares: tuple[str, ...] | None = None
+    """Fields or sections in which it may differ from its reference; None: the file does not say."""
+    null: bool = False
+    """Asked for by --null-rows: its reference again, under other seeds."""
     broken: bool = False
     """Something in it was refused, so nothing can be said about its recipe."""
 
@@ -103,6 +108,18 @@ class Smoke:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """The table [layout]."""
+
+    digits: Mapping[str, int] = field(default_factory=dict)
+    """Metric -> digits after the point."""
+    named: tuple[Component, ...] = ()
+    """Columns of ✓ and ✗ that the file names."""
+    derive: bool = False
+    """They are derived from what rows, or parts, change."""
+
+
+@dataclass(frozen=True)
 class Form:
     """A sweep file and all that it extends, checked value by value."""
 
@@ -113,10 +130,15 @@ class Form:
     question: str
     source: str
     metrics: tuple[str, ...]
-    select: Literal["best", "last"]
+    select: Select
     seeds: tuple[int, ...] | None
-    """None: the file gives none."""
+    """None: the file gives none. Of a rule, its first seeds."""
+    sequential: Sequential | None
+    """The rule, where `seeds` is one."""
     margin: float | None
+    family: Literal["table", "column"]
+    test: Literal["max-t", "holm"]
+    layout: Layout
     baseline: Assignments
     baseline_broken: bool
     overridden: frozenset[str]

@@ -28,12 +28,12 @@ class Draft:
 class Grid:
     """Rows and columns of a form and the recipes where they meet."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, null_rows: int = 0) -> None:
         self.form = form
         self.clean = not form.place.problems
         """Nothing was refused so far, so that what matches nothing is the file's fault."""
         self.flat = with_defaults({path: leaf.value for path, leaf in form.baseline.items()})
-        self.rows, self.columns = rows_and_columns(form, self.flat)
+        self.rows, self.columns = rows_and_columns(form, self.flat, null_rows)
         self._refuse_idle_overrides()
         self.idle = self._refuse_idle()
         """Places of rows refused for changing nothing: that they repeat another row's trial is no second mistake."""

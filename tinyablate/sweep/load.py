@@ -9,7 +9,7 @@ from pathlib import Path
 from tinyablate.errors import SweepError, nearest
 from tinyablate.sweep.expand import expand
 from tinyablate.sweep.fields import Place
-from tinyablate.sweep.figure import drawing
+from tinyablate.sweep.figure import Drawings, drawings, refuse_unknown_rows
 from tinyablate.sweep.form import Source
 from tinyablate.sweep.parse import parse, seeds_of
 from tinyablate.sweep.schema import Sweep
@@ -25,30 +25,31 @@ def load(
     smoke: bool = False,
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
+    null_rows: int = 0,
 ) -> Sweep:
     """The sweep in the file at `path`, complete and checked. Raises SweepError with every problem found.
 
     `overrides` are texts `path=value` that go onto the baseline; rows keep their own differences. `seeds` stand for
     the file's; a null row takes as many of its own that are not among them. `smoke` puts the file's [smoke] over every
-    cell, with random weights and the first seed of each row unless `seeds` or `overrides` say otherwise.
+    cell, with random weights and the first seed of each row unless `seeds` or `overrides` say otherwise. `null_rows`
+    is how many times the baseline is added again, under seeds that no row has.
     """
     problems: list[str] = []
     sources = chain(path, problems)
     _stop_at(problems)
     form = parse(sources, overrides)
-    drawn = drawing(sources[0])
+    drawn = drawings(sources[0], form.metrics)
     if smoke and not form.smoke.given:
         form.place.refuse("--smoke: this sweep has no [smoke] overlay")
     if seeds is not None:
         seeds_of(list(seeds), Place(problems, "", "--seeds"))
-    expansion = expand(form, smoke, seeds)
+    expansion = expand(form, smoke, seeds, null_rows)
+    if expansion is not None:
+        refuse_unknown_rows(drawn, [row.label for row in expansion.rows], form.place)
     _stop_at(problems)
     if expansion is None:
         raise SweepError([f"{path}: no cell remains"])
-    files = [(source.name, source.text) for source in sources]
-    files += [(drawn.file.name, drawn.file.text)] if drawn and drawn.file else []
-    text = "".join(f"# ---- {name} ----\n{content}\n" for name, content in files)
-    asked = json.dumps([text, smoke, list(overrides), None if seeds is None else list(seeds)])
+    text = _text(sources, drawn)
     name = name or name_of(path)
     return Sweep(
         name=name,
@@ -60,7 +61,7 @@ def load(
         select=form.select,
         margin=form.margin,
         baseline=expansion.baseline,
-        figures=(drawn.figure,) if drawn else (),
+        figures=drawn.figures,
         rows=expansion.rows,
         columns=expansion.columns,
         cells=expansion.cells,
@@ -68,9 +69,28 @@ def load(
         smoke=smoke,
         overrides=tuple(overrides),
         text=text,
-        digest=hashlib.sha256(asked.encode()).hexdigest(),
+        digest=_digest(text, smoke, overrides, seeds, null_rows),
         axes=tuple(", ".join(axis.paths) for axis in form.axes),
+        sequential=None if smoke or seeds is not None else form.sequential,
+        family=form.family,
+        test=form.test,
+        digits=form.layout.digits,
+        components=expansion.components,
+        expansions=form.components.expansions if form.components else (),
     )
+
+
+def _text(sources: Sequence[Source], drawn: Drawings) -> str:
+    """All files that the sweep is read from, each after a line with its name."""
+    files = [(each.name, each.text) for each in sources] + [(each.name, each.text) for each in drawn.files]
+    return "".join(f"# ---- {name} ----\n{content}\n" for name, content in files)
+
+
+def _digest(text: str, smoke: bool, overrides: Sequence[str], seeds: Sequence[int] | None, null_rows: int) -> str:
+    """What tells a sweep as it was asked for from every other."""
+    asked = [text, smoke, list(overrides), None if seeds is None else list(seeds)]
+    asked += [null_rows] if null_rows else []  # without the option it is what it was before there was one
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def read_heading(path: Path) -> dict[str, str]:
@@ -87,9 +107,9 @@ def files_of(path: Path) -> list[Path]:
     problems: list[str] = []
     sources = chain(path, problems)
     _stop_at(problems)
-    drawn = drawing(sources[0])
+    drawn = drawings(sources[0])
     _stop_at(problems)
-    return [source.path for source in sources] + ([drawn.file.path] if drawn and drawn.file else [])
+    return [source.path for source in sources] + [file.path for file in drawn.files]
 
 
 def name_of(path: Path) -> str:

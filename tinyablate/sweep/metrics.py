@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Source = Literal["epochs", "facts", "measured"]
+Source = Literal["epochs", "facts", "measured", "spent"]
 
 
 @dataclass(frozen=True)
@@ -15,20 +15,33 @@ class Metric:
     title: str
     """Heading of its column."""
     unit: str
-    """`%`, `G`, `MiB`, `s`, `/s`, `x`, or empty."""
+    """`%`, `G`, `MiB`, `s`, `h`, `/s`, `x`, or empty."""
     better: Literal["max", "min"] | None
     """Which end is good; None where neither is, as with a count."""
     digits: int
     """Digits after the decimal point in a table."""
     source: Source
     """`epochs`: a value per epoch of a training. `facts`: known of the model, by trials of either kind. `measured`: by
-    trials of kind `measure`, which have the device to themselves."""
+    trials of kind `measure`, which have the device to themselves. `spent`: what a trial's attempts took."""
     scale: float = 1.0
     """What the store's number is multiplied by to be in `unit`. Published numbers are in `unit`."""
     epoch: int | None = None
     """Of `epochs` metrics: this epoch's value (`val_top1@3`) instead of the one that `select` chooses."""
     relative_to: str = ""
     """The metric that this one is the ratio of: the row's value over that of the row it is compared with."""
+
+    @property
+    def compared(self) -> bool:
+        """Whether chance moves its differences between rows, so that they have intervals of several kinds.
+
+        Facts of a model are no matter of chance, and a ratio is a comparison by itself.
+        """
+        return self.source in ("epochs", "measured") and not self.relative_to
+
+    @property
+    def tested(self) -> bool:
+        """Whether its differences get a p and a verdict: only where seeds are the replicates, as in trainings."""
+        return self.source == "epochs"
 
 
 KNOWN = {
@@ -49,6 +62,7 @@ KNOWN = {
         Metric("train_images_per_second", "training", "/s", "max", 1, "measured"),
         Metric("inference_images_per_second", "inference", "/s", "max", 1, "measured"),
         Metric("train_peak_memory", "peak memory", "MiB", "min", 0, "measured", 1 / 2**20),
+        Metric("device_hours", "device-hours", "h", None, 2, "spent"),
     )
 }
 """Every metric of this version by name."""
@@ -76,9 +90,5 @@ def is_known(name: str) -> bool:
 
 
 def tested(names: Sequence[str]) -> int | None:
-    """Index of the first metric whose differences between rows are a matter of chance; None if there is none.
-
-    Facts of a model are no matter of chance, and a ratio is a comparison by itself.
-    """
-    known = enumerate(map(lookup, names))
-    return next((at for at, metric in known if metric.source != "facts" and not metric.relative_to), None)
+    """Index of the first metric whose differences between rows are a matter of chance; None if there is none."""
+    return next((at for at, name in enumerate(names) if lookup(name).compared), None)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinyablate.errors import listed, nearest
-from tinyablate.sweep import metrics
+from tinyablate.sweep import metrics, rules
 from tinyablate.sweep.fields import (
     Assignments,
     Condition,
@@ -34,11 +34,14 @@ from tinyablate.sweep.form import (
     Smoke,
     Source,
 )
+from tinyablate.sweep.layout import layout
 from tinyablate.sweep.published import published
+from tinyablate.sweep.schema import Sequential
 
 KEYS = (
     "title", "question", "source", "extends", "metric", "metrics", "select", "seeds", "margin", "baseline", "rows",
-    "columns", "grid", "zip", "exclude", "smoke", "components", "figure", "cells",
+    "columns", "grid", "zip", "exclude", "smoke", "components", "figure", "figures", "cells", "family", "test",
+    "layout",
 )  # fmt: skip
 """What may stand at the top of a sweep file."""
 
@@ -65,16 +68,22 @@ def parse(sources: Sequence[Source], overrides: Sequence[str]) -> Form:
     columns = tuple(_column(raw, spot) for raw, spot in _entries(table, "columns", place))
     labels = tuple(column.label for column in columns) or ("",)
     smoke = _smoke(sources)
+    kinds = frozenset(table.keys() & {"rows", "columns", "grid", "zip", "components"})
+    seeds, sequential = _seeds(table, names, place)
     return Form(
         place=place,
-        kinds=frozenset(table.keys() & {"rows", "columns", "grid", "zip", "components"}),
+        kinds=kinds,
         title=_text(table, "title", place),
         question=_text(table, "question", place),
         source=_text(table, "source", place),
         metrics=names,
-        select="best" if _choice(table, "select", ("best", "last"), place) == "best" else "last",
-        seeds=seeds_of(table["seeds"], place.key("seeds")) if "seeds" in table else None,
+        select=rules.select_of(table, names, place),
+        seeds=seeds,
+        sequential=sequential,
         margin=_margin(table, place),
+        family=rules.family_of(table, place),
+        test=rules.test_of(table, place),
+        layout=layout(table.get("layout", {}), names, kinds, place.key("layout")),
         baseline=baseline | given,
         baseline_broken=baseline_broken,
         overridden=frozenset(given),
@@ -88,10 +97,26 @@ def parse(sources: Sequence[Source], overrides: Sequence[str]) -> Form:
     )
 
 
-def seeds_of(raw: object, place: Place) -> tuple[int, ...]:
-    """The list of seeds `raw`: distinct whole numbers from 0; what is wrong is refused."""
+def _seeds(
+    table: Mapping[str, Any], names: tuple[str, ...], place: Place
+) -> tuple[tuple[int, ...] | None, Sequential | None]:
+    """The sweep's seeds, None without any, and the rule that gives them, if one does."""
+    if "seeds" not in table:
+        return None, None
+    raw, place = table["seeds"], place.key("seeds")
+    if not isinstance(raw, dict):
+        return seeds_of(raw, place, f"; or a rule: {rules.EXAMPLE}"), None
+    rule = rules.sequential(raw, names, place)
+    return tuple(range(rule.least)) if rule else (), rule
+
+
+def seeds_of(raw: object, place: Place, otherwise: str = "") -> tuple[int, ...]:
+    """The list of seeds `raw`: distinct whole numbers from 0; what is wrong is refused.
+
+    `otherwise` is what else could stand there, for the message.
+    """
     if not isinstance(raw, list):
-        place.refuse("must be a list of whole numbers, such as [0, 1, 2]", raw)
+        place.refuse(f"must be a list of whole numbers, such as [0, 1, 2]{otherwise}", raw)
         return ()
     if not raw:
         place.refuse("no seeds: give at least one", raw)
@@ -157,7 +182,7 @@ def _row(
     table: Mapping[str, Any], place: Place, names: tuple[str, ...], columns: tuple[str, ...], any_smoke: bool
 ) -> RowForm:
     before = len(place.problems)
-    known = ("label", "group", "set", "published", "when", "grid", "seeds", "smoke")
+    known = ("label", "group", "set", "published", "when", "grid", "seeds", "smoke", "declares")
     check_keys(table, known, place, "the row's `set`")
     axes = _grid(table, place)
     changes = assignments(table.get("set", {}), place.key("set"))
@@ -176,6 +201,7 @@ def _row(
         when=condition(table["when"], place.key("when")) if "when" in table else None,
         seeds=seeds_of(table["seeds"], place.key("seeds")) if "seeds" in table else None,
         published=published(table.get("published", {}), place.key("published"), names, columns),
+        declares=rules.declared(table["declares"], place.key("declares")) if "declares" in table else None,
         smoke=assignments(table.get("smoke", {}), place.key("smoke")),
         broken=len(place.problems) > before,
     )
@@ -350,10 +376,3 @@ def _text(table: Mapping[str, Any], name: str, place: Place) -> str:
         return raw
     place.key(name).refuse("must be text in quotes", raw)
     return ""
-
-
-def _choice(table: Mapping[str, Any], name: str, valid: tuple[str, ...], place: Place) -> str:
-    raw = table.get(name, "")
-    if raw not in valid and name in table:
-        place.key(name).refuse(f"must be one of {listed(valid)}{nearest(str(raw), valid)}", raw)
-    return str(raw)

@@ -13,8 +13,8 @@ Kind = Literal["train", "measure"]
 
 
 Select = Literal["best", "last", "cross-fitted"]
-"""Which epoch's numbers stand in a table: the best by val_top1, the last, or (val_top1 alone) the best on one half of the
-evaluated images scored on the other half, and the other way round."""
+"""Which epoch's numbers stand in a table: the best by val_top1, the last, or (val_top1 alone) the best on one half of
+the evaluated images scored on the other half, and the other way round."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,12 @@ class Figure:
     """Of curves: label -> (epoch, value), the published ones, from a CSV file beside the sweep; drawn under ours."""
     cost: str = ""
     """Of kind `cost`: the metric of the other axis."""
+    rows: tuple[str, ...] = ()
+    """Labels of the rows that it shows, in this order; empty: all."""
+    ylim: tuple[float, float] | None = None
+    """Ends of the metric's axis, in its unit; None: as the values need."""
+    name: str = ""
+    """What its file is called after the sweep's name."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +156,8 @@ class Sweep:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of trials that its metrics and figure need; facts of a model come with either."""
-        sources = {metrics.lookup(name).source for name in self.metrics}
-        train: tuple[Kind, ...] = (
-            ("train",) if "epochs" in sources or any(figure.kind == "curves" for figure in self.figures) else ()
-        )
+        drawn = [name for figure in self.figures for name in (figure.metric, figure.cost) if name]
+        sources = {metrics.lookup(name).source for name in (*self.metrics, *drawn)}
+        train: tuple[Kind, ...] = ("train",) if sources & {"epochs", "spent"} else ()
         measure: tuple[Kind, ...] = ("measure",) if "measured" in sources or not train else ()
         return train + measure

@@ -16,34 +16,9 @@ from tinyablate.train.data.images import Images
 from tinyablate.train.inputs import Inputs, channel_statistics
 from tinyablate.train.model.build import input_config
 from tinyablate.train.randomness import Shown
+from tinyablate.train.rates import Rates, of_preview
 
-POLICY_IMAGES = 256
-"""Images that are run through policy and colour jitter to count those that they change."""
-ERASE_IMAGES = 2_000
-"""Images whose rectangles are measured."""
-_TOGETHER = 32
-"""Images that are rendered at once: 14 MB at 384 pixels."""
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What happened to how many images of the first epoch."""
-
-    mixup: float
-    """Share of the images that were mixed by Mixup."""
-    cutmix: float
-    """Share of the images that got a box of another."""
-    erased: float
-    """Mean share of an image's pixels that is erased."""
-    changed: float
-    """Share of the images of which policy or colour jitter changed any pixel."""
-    batches: int
-    """How many batches `mixup` and `cutmix` are of: all of the epoch's."""
-    measured: int
-    """How many images `erased` is of: the epoch's first."""
-    compared: int
-    """How many images `changed` is of: the epoch's first."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +49,8 @@ class Previewer:
         the next of `ids` as its partner in mixing (the last one's is the first), and batch i of the first epoch says
         how it is mixed.
         """
-        return Line(np.stack(list(self._pictures(ids, count))), self._rates())
+        rates = of_preview(self._recipe, self.batches, self._size, self._seed)
+        return Line(np.stack(list(self._pictures(ids, count))), rates)
 
     def original(self, ids: randomness.Ids, count: int) -> Line:
         """The first `count` of the images `ids`, scaled to this recipe's input size and else as they are stored."""
@@ -95,34 +71,6 @@ class Previewer:
         place, copy = divmod(number, repeats)
         pair = ids[[place, (place + 1) % len(ids)]]
         return Shown(pair, self._seed, epoch=1, repeats=np.array([copy, copy]) if repeats > 1 else None)
-
-    def _first(self, most: int) -> Shown:
-        """The first images of the first epoch, up to `most`."""
-        parts = list(itertools.islice(self.batches.shown(1), -(-most // self._recipe.batch.size)))
-        ids = np.concatenate([part.ids for part in parts])[:most]
-        repeats = [part.repeats for part in parts if part.repeats is not None]
-        return Shown(ids, self._seed, epoch=1, repeats=np.concatenate(repeats)[:most] if repeats else None)
-
-    def _rates(self) -> Rates:
-        drawn = [self.batches.mixing(shown, step) for step, shown in enumerate(self.batches.shown(1))]
-        fewer = max(POLICY_IMAGES * 256**2 // self._size**2, 32)  # large images take their time
-        measured, compared = self._first(ERASE_IMAGES), self._first(min(POLICY_IMAGES, fewer))
-        return Rates(
-            mixup=float(np.mean([mixing.mixup_share for mixing in drawn])),
-            cutmix=float(np.mean([mixing.cutmix_share for mixing in drawn])),
-            erased=float(self.batches.boxes(measured).shares(len(measured), self._size).mean()),
-            changed=self._changed(compared),
-            batches=len(drawn),
-            measured=len(measured),
-            compared=len(compared),
-        )
-
-    def _changed(self, shown: Shown) -> float:
-        """Share of the images whose pixels differ with and without policy and colour jitter."""
-        parts = [shown.take(part) for part in np.split(np.arange(len(shown)), range(_TOGETHER, len(shown), _TOGETHER))]
-        before = (images.clone() for images in self.batches.cropped(parts))
-        differ = [(a != b).flatten(1).any(1) for a, b in zip(before, self.batches.colored(parts), strict=True)]
-        return float(torch.cat(differ).double().mean())
 
 
 def common_ids(previewers: list[Previewer], seed: int, count: int) -> randomness.Ids:

@@ -26,6 +26,7 @@ from tinyablate.train.model.build import Built, build_model, frozen_trunk
 from tinyablate.train.model.size import facts_of
 from tinyablate.train.model.split import split
 from tinyablate.train.observer import Observer
+from tinyablate.train.rates import of_training
 
 
 @dataclass(eq=False)
@@ -52,7 +53,7 @@ class Work:
     trainings: list[Training]
     """Those that are not through: one, or several on a frozen trunk."""
     facts: Mapping[str, float]
-    """The model's, as outcomes have them."""
+    """The model's, and what happens to its images, as outcomes have them."""
     environment: Environment
     alone: bool
     """Whether times are one trial's own."""
@@ -94,7 +95,7 @@ def prepare(job: Job) -> Work:
             each: backbone.evaluated(EvalSet(each, data, inputs, evaluated), each.precision) for each in settings
         },
         trainings=trainings,
-        facts=facts,
+        facts={**facts, **of_training(recipe, batches, data.train, built.image_size, seed).metrics()},
         environment=dataclasses.replace(
             devices.environment(device, data.digest, compiled=job.compile), weights_digest=job.weights_digest
         ),

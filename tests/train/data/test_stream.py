@@ -21,11 +21,15 @@ import tinyablate
 from tinyablate.datasets import DataSet
 from tinyablate.errors import DataError, UsageError, WorkError
 from tinyablate.prepare import prepare
+from tinyablate.recipe import build
 from tinyablate.train.augment.views import Views, render_one
+from tinyablate.train.batches import TrainBatches
 from tinyablate.train.data import images, stream
 from tinyablate.train.data.decode import pixels
 from tinyablate.train.data.images import Images, ImageSource
 from tinyablate.train.data.scan_folders import scan
+from tinyablate.train.inputs import Inputs
+from tinyablate.train.rates import of_training
 
 CPU = torch.device("cpu")
 SIZE = 20
@@ -353,3 +357,14 @@ def test_a_gpu_gets_the_same_images(photos_home: Path, data: Images) -> None:
     ):
         assert theirs.device.type == "cuda"
         assert torch.equal(mine, theirs.cpu())
+
+
+def test_a_training_decodes_nothing_to_record_its_rates(data: Images) -> None:
+    """What a policy changes is not known of streamed images, unless there is none; mixing and erasing are."""
+    for policy, known in (("none", True), ("torchvision-randaugment-n2-m9", False)):
+        recipe = build({"model.name": "m", "batch.size": 8, "mix.mixup_alpha": 0.8, "augment.policy": policy})
+        inputs = Inputs(SIZE, (0.5,) * 3, (0.5,) * 3, CPU)
+        batches = TrainBatches(recipe, data.train, inputs, classes=3, seed=0)
+        metrics = of_training(recipe, batches, data.train, SIZE, 0).metrics()
+        assert metrics["mixup_share"] == 1
+        assert ("changed_share" in metrics) == known

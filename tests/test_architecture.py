@@ -21,9 +21,10 @@ LAYERS = [
     {"plan", "worker", "bundled"},
     {"cost"},
     {"tables", "run", "preflight"},
-    {"estimates", "launch", "progress", "finish", "describe", "doctor", "preview", "calibrate"},
-    {"start"},
+    {"estimates", "launch", "progress", "finish", "describe", "doctor", "preview", "calibrate", "report"},
+    {"start", "inspection"},
     {"options"},
+    {"api"},
     {"commands"},
     {"cli"},
 ]
@@ -92,7 +93,7 @@ def test_the_store_knows_no_sweep_and_no_training(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["cli", "describe", "tables.collect", "sweep.load", "store.query", "preflight"],
+    ["cli", "describe", "tables.collect", "sweep.load", "store.query", "preflight", "inspection.text", "api"],
 )
 def test_light_commands_start_light(module: str) -> None:
     """help, plan, table and query import no torch, timm, ray, scipy or pandas."""

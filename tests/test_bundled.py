@@ -116,6 +116,18 @@ def test_copy_takes_published_curves_along(elsewhere):
     assert load(written[0]).figures == _huynh("sgd").figures
 
 
+def test_copy_of_a_folder_takes_every_sweep_of_it(elsewhere):
+    """A folder's name stands for all of its sweeps; their recipe comes once, and the copies load as the originals."""
+    written = bundled.copy("huynh2022/", elsewhere / "sweeps")
+    sweeps = [path for path in written if path.suffix == ".toml" and path.name != bundled.RECIPE]
+    assert sorted(path.stem for path in sweeps) == sorted(HUYNH)
+    assert len(set(written)) == len(written) == len(HUYNH) + 2
+    assert load(elsewhere / "sweeps" / "huynh2022" / "sgd.toml").digest == _huynh("sgd").digest
+    assert bundled.copy("huynh2022", elsewhere / "sweeps") == []
+    with pytest.raises(SweepError, match="huynh: no bundled sweep; did you mean 'huynh2022'"):
+        bundled.copy("huynh", elsewhere / "there")
+
+
 def test_copy_of_an_unknown_sweep_is_refused(elsewhere):
     """Only bundled sweeps can be copied, by their name."""
     _write(elsewhere / "sweeps" / "mine.toml")

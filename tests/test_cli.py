@@ -16,7 +16,9 @@ from conftest import TINY, Cli
 from tinyablate.store.schema import SCHEMA_VERSION
 
 NOOP = {"TINYABLATE_LEARNER": "analytic:noop"}
-COMMANDS = ["sweeps", "copy", "plan", "run", "status", "table", "figure", "query", "show", "data", "doctor"]
+COMMANDS = [
+    "sweeps", "copy", "plan", "run", "status", "table", "figure", "query", "schema", "show", "diff", "data", "doctor",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_table_numbers_are_those_of_the_database(ran: Cli) -> None:
     """Mean, sd and paired difference follow from what query prints."""
     import statistics
 
-    rows = ran.sql("SELECT seed, optimizer_weight_decay AS wd, ema_decay AS ema, last_val_top1 AS v FROM results")
+    rows = ran.sql("SELECT seed, optimizer_weight_decay AS wd, ema_decay AS ema, last_val_top1 AS v FROM trials")
     default = [row["v"] for row in rows if row["wd"] and not row["ema"]]
     other = [row["v"] for row in rows if not row["wd"]]
     first, second, _ = ran.json("table", "tiny")["rows"]
@@ -111,7 +113,7 @@ def test_tables_go_to_stdout_alone(ran: Cli, format_: str) -> None:
 
 def test_query_formats(ran: Cli) -> None:
     """The same answer as table, csv, json and markdown."""
-    sql = "SELECT state, count(*) AS n FROM results GROUP BY 1"
+    sql = "SELECT state, count(*) AS n FROM trials GROUP BY 1"
     assert ran("query", sql).stdout.split() == ["state", "n", "complete", "9"]
     assert list(csv.reader(io.StringIO(ran("query", sql, "--format", "csv").stdout))) == [
         ["state", "n"],
@@ -129,11 +131,12 @@ def test_status_counts_by_sweep(ran: Cli) -> None:
 
 def test_show_one_trial(ran: Cli) -> None:
     """show prints recipe, cell and attempt; an ambiguous or unknown key is refused."""
-    key = ran.sql("SELECT trial FROM results WHERE ema_decay > 0 AND seed = 1")[0]["trial"]
+    key = ran.sql("SELECT trial FROM trials WHERE ema_decay > 0 AND seed = 1")[0]["trial"]
     shown = ran("show", key[:12]).stdout
     assert key in shown
     assert "fills tiny: EMA" in shown
-    assert '"ema.decay":0.9' in shown
+    assert "against tiny: Default\n  ema.decay: 0 -> 0.9" in shown
+    assert re.search(r"^  ema.decay += 0.9$", ran("show", key[:12], "--recipe").stdout, re.M)
     assert "attempt 1: complete (counts)" in shown
     assert "keys begin so" in ran("show", "", code=2).stderr
     assert "no trial's key begins so" in ran("show", "zzz", code=2).stderr

@@ -437,7 +437,7 @@ def test_plan_calibrates(cli: Cli) -> None:
     cli.write()
     text = cli("plan", "tiny", "--device", "cpu", "--calibrate").stdout
     assert "from measurements of a few steps on this device" in text
-    assert cli.sql("SELECT kind, count(*) AS n, min(train_images_per_second) > 0 AS fast FROM results GROUP BY 1") == [
+    assert cli.sql("SELECT kind, count(*) AS n, min(train_images_per_second) > 0 AS fast FROM trials GROUP BY 1") == [
         {"kind": "measure", "n": 1, "fast": 1}
     ]
     data = cli.json("plan", "tiny", "--device", "cpu", "--slots", "1")

@@ -1,11 +1,14 @@
 """What a run hands out and takes in, without workers: memory that runs out, trials that break alone, measurements."""
 
 import dataclasses
+import math
 import sqlite3
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import analytic
 import pytest
 
 from tinyablate.datasets import lookup
@@ -14,6 +17,7 @@ from tinyablate.run import Dispatch, RunRequest, run_inline
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.collect import collect
 
 HEADS = """
 title = "Heads on one trunk"
@@ -190,3 +194,63 @@ def test_a_measurement_is_another_trial_on_another_device(tmp_path: Path, device
     wanted = request(tmp_path, sweep(tmp_path, SPEEDS), "noop", dataclasses.replace(FACTS, splits=False))
     assert run(wanted).tally.finished == 8
     assert run(dataclasses.replace(wanted, machine=device)).tally.finished == (4 if device == "another" else 0)
+
+
+RULE = """
+title = "Seeds by a rule"
+metric = "val_top1"
+select = "last"
+seeds = { min = 3, max = 9, until = "half_width < 1" }
+[baseline]
+data.name = "shapes"
+data.image_size = 32
+model.name = "test_resnet"
+model.pretrained = false
+schedule.epochs = 1
+batch.size = 50
+[[rows]]
+label = "Default"
+[[rows]]
+label = "No decay"
+set.optimizer.weight_decay = 0.0
+[[rows]]
+label = "Mixed"
+set.mix.mixup_alpha = 0.8
+"""
+
+
+def test_a_rule_of_seeds_goes_on_in_rounds_until_it_is_fulfilled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run computes the first stage, then what its differences ask for, and ends; it is told and noted once.
+
+    How many: by Stein's formula from the analytic learner's own numbers. A later run has nothing to do, and the table
+    has all of it.
+    """
+    asked = sweep(tmp_path, RULE)
+    needed = [_stein(asked, row) for row in (1, 2)]
+    assert 3 < max(needed) < 9
+    done = run(request(tmp_path, asked, "noop"))
+    per_row = {row: len(keys) for (row, _, _), keys in done.plan.parts[0].cells.items()}
+    assert per_row == {0: max(needed), 1: needed[0], 2: needed[1]}
+    assert done.plan.to_run == 0
+    assert done.tally.finished == sum(per_row.values())
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 + sum(count > 3 for count in needed)
+    assert (
+        told[0]
+        == f"sweep: row 'Default' goes on from 3 to {max(needed)} seeds: as many as the rows that are compared with it"
+    )
+    again = run(request(tmp_path, sweep(tmp_path, RULE), "noop"))
+    assert (again.tally.finished, capsys.readouterr().err) == (0, "")
+    with Store(tmp_path / "a.db") as store:
+        assert next((each.from_n, each.to_n) for each in store.extensions("sweep", False)) == (3, max(needed))
+        assert len(store.protocols("sweep", False)) == 1
+        assert [row.cells[0].n for row in collect(asked, store).rows] == [max(needed), *needed]
+
+
+def _stein(asked: Sweep, row: int) -> int:
+    """Stein's total for a row and a half width of 1: ceil(t² sd²) from its first three seeds, t on two degrees."""
+    recipes = {cell.row: cell.recipe for cell in asked.cells}
+    first = [analytic.score(recipes[row], seed, 1) - analytic.score(recipes[0], seed, 1) for seed in range(3)]
+    return min(9, max(3, math.ceil((4.302652729749464 * statistics.stdev(first)) ** 2)))

@@ -48,7 +48,7 @@ set.ema.decay = 0.98
 
 NUMBERS = (
     "SELECT t.key, e.observer, e.epoch, e.lr, e.train_loss, e.val_loss, e.val_top1, e.val_top5, hex(c.bits) "
-    "FROM trials t JOIN epochs e ON e.attempt_id = t.accepted_attempt_id "
+    "FROM stored_trials t JOIN stored_epochs e ON e.attempt_id = t.accepted_attempt_id "
     "JOIN correctness c ON c.attempt_id = e.attempt_id AND c.observer = e.observer AND c.epoch = e.epoch "
     "ORDER BY 1, 2, 3"
 )
@@ -138,7 +138,7 @@ def test_divergence_is_a_result(cli: Cli) -> None:
     text = SWEEP.replace('set.optimizer.name = "sgd"', 'set.optimizer.name = "sgd"\nset.optimizer.lr = 1e6')
     cli.write(text, "real")
     cli("run", "real", "--seeds", "0", "--set", "schedule.epochs=1", "--launcher", "inline")
-    rows = cli.sql("SELECT state, diverged_epoch FROM results WHERE optimizer_name = 'sgd'")
+    rows = cli.sql("SELECT state, diverged_epoch FROM trials WHERE optimizer_name = 'sgd'")
     assert rows == [{"state": "diverged", "diverged_epoch": 1}]
     row = cli.json("table", "real", "--seeds", "0", "--set", "schedule.epochs=1")["rows"][1]
     assert row["cells"][0]["state"] == "diverged"

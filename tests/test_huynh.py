@@ -42,7 +42,9 @@ def test_the_plan_tells_what_is_shared_and_the_run_does_it(ran: Cli) -> None:
     jobs = ran.sql("SELECT job, count(*) AS trials FROM attempts GROUP BY 1 ORDER BY 2 DESC")
     assert len(jobs) == before["jobs"] < before["trials"]
     assert jobs[0]["trials"] > 17  # the optimizer search, with what observes it
-    shared = ran.sql("SELECT trial_id, count(DISTINCT sweep_id) AS sweeps FROM cells GROUP BY 1 HAVING sweeps > 1")
+    shared = ran.sql(
+        "SELECT trial_id, count(DISTINCT sweep_id) AS sweeps FROM stored_cells GROUP BY 1 HAVING sweeps > 1"
+    )
     assert len(shared) == before["common"] > 0
 
 

@@ -137,11 +137,11 @@ def test_failures_are_recorded_by_cause_and_the_sweep_goes_on(cli: Cli) -> None:
     assert "tinyablate show" in done.stderr
     assert states(cli) == {"complete": 6, "diverged": 3, "failed": 6}
     causes = cli.sql(
-        "SELECT t.seed, a.cause, count(*) AS n FROM attempts a JOIN trials t ON t.id = a.trial_id "
+        "SELECT t.seed, a.cause, count(*) AS n FROM attempts a JOIN stored_trials t ON t.id = a.trial_id "
         "WHERE a.state = 'failed' GROUP BY 1, 2"
     )
     assert causes == [{"seed": 1, "cause": "exception", "n": 3}, {"seed": 3, "cause": "worker lost", "n": 3}]
-    (trial, *_) = cli.sql("SELECT key FROM trials WHERE seed = 1")
+    (trial, *_) = cli.sql("SELECT trial AS key FROM trials WHERE seed = 1")
     shown = cli("show", trial["key"][:10]).stdout
     assert "ValueError: seed 1 is unlucky" in shown
     assert "Traceback" in shown

@@ -70,26 +70,34 @@ def resolve_all(argument: str) -> list[Path]:
 def copy(name: str, dest: Path) -> list[Path]:
     """Copy the bundled sweep `name` to `dest/NAME.toml`, and what it extends beside it; the files written.
 
-    A file that is there already with the same content is kept. Raises SweepError, before anything is written, where
-    one has another content: nothing is overwritten.
+    The name of a folder stands for all of its sweeps. A file that is there already with the same content is kept.
+    Raises SweepError, before anything is written, where one has another content: nothing is overwritten.
     """
     from tinyablate.sweep.load import files_of
 
-    bundled = _names_in(sweeps_folder())
-    if name not in bundled:
-        raise SweepError([f"{name}: no bundled sweep{nearest(name, bundled)}; valid: {listed(bundled)}"])
     if dest.exists() and not dest.is_dir():
         raise SweepError([f"{dest}: is not a folder; sweeps are copied into one"])
-    sources = files_of(sweeps_folder() / f"{name}.toml")
-    targets = [dest / source.resolve().relative_to(sweeps_folder().resolve()) for source in sources]
-    pairs = [(source, target) for source, target in zip(sources, targets, strict=True) if not _same(source, target)]
-    taken = [str(target) for _, target in pairs if target.exists()]
+    files = [files_of(sweeps_folder() / f"{each}.toml") for each in _bundled_under(name)]
+    sources = dict.fromkeys(source.resolve() for found in files for source in found)
+    targets = {source: dest / source.relative_to(sweeps_folder().resolve()) for source in sources}
+    new = {source: target for source, target in targets.items() if not _same(source, target)}
+    taken = [str(target) for target in new.values() if target.exists()]
     if taken:
         raise SweepError([f"{path}: exists and differs; it is not overwritten" for path in taken])
-    for source, target in pairs:
+    for source, target in new.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    return [target for _, target in pairs]
+    return list(new.values())
+
+
+def _bundled_under(name: str) -> list[str]:
+    """The bundled sweep of this name, or those of the folder of this name. Raises SweepError."""
+    bundled, folder = _names_in(sweeps_folder()), name.rstrip("/")
+    found = [each for each in bundled if each == folder or (folder and each.startswith(f"{folder}/"))]
+    if not found:
+        folders = sorted({each.rpartition("/")[0] for each in bundled})
+        raise SweepError([f"{name}: no bundled sweep{nearest(name, [*bundled, *folders])}; valid: {listed(bundled)}"])
+    return found
 
 
 def _shipped(folder: str) -> Path:

@@ -11,7 +11,7 @@ import sys
 import click
 
 from tinyablate import __version__
-from tinyablate.commands import data, database, results, running
+from tinyablate.commands import data, database, exchange, pages, results, running
 from tinyablate.commands.group import Group
 from tinyablate.errors import TinyablateError
 from tinyablate.options import database_option
@@ -46,8 +46,9 @@ def doctor_command(db: str) -> None:
 
 for command in (
     running.sweeps_command, running.copy_command, running.plan_command, running.run_command, running.status_command,
-    results.table_command, results.figure_command, database.query_command, database.show_command, data.data_group,
-    doctor_command,
+    results.table_command, results.figure_command, pages.report_command, pages.serve_command, database.query_command,
+    database.schema_command, database.show_command, database.diff_command, exchange.export_command,
+    exchange.import_command, data.data_group, doctor_command,
 ):  # fmt: skip
     app.add_command(command)
 

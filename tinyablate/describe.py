@@ -12,12 +12,13 @@ import sqlalchemy as sa
 
 from tinyablate.cost import Devices, Estimate
 from tinyablate.datasets import default_home, lookup
-from tinyablate.errors import SweepError, UsageError
+from tinyablate.errors import SweepError, UsageError, listed, nearest
 from tinyablate.plan import STATES, Plan, SweepPlan
-from tinyablate.store import schema
 from tinyablate.store.query import Rows, Spent, spent
 from tinyablate.store.store import Store, open_existing
+from tinyablate.sweep.load import name_of
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.reach import reach_lines
 from tinyablate.terminal import duration
 
 MOST_ROWS = 60
@@ -37,8 +38,11 @@ def render_rows(rows: Rows, format: str) -> str:
         return json.dumps([dict(zip(rows.columns, map(_plain, row), strict=True)) for row in rows.rows], indent=1)
     texts = [[_text(value) for value in row] for row in rows.rows]
     if format == "markdown":
-        lines = [rows.columns, ["---"] * len(rows.columns), *texts]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        from tinyablate.tables.render.markdown import escaped
+
+        told = [[escaped(_line(cell)) for cell in line] for line in (rows.columns, *texts)]
+        lines = [told[0], ["---"] * len(rows.columns), *told[1:]]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return columns_text(rows.columns, texts)
 
 
@@ -54,7 +58,7 @@ def _text(value: Any) -> str:
 
 def columns_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Left-aligned columns two spaces apart, numbers right-aligned."""
-    lines = [list(map(str, header)), *([cell.replace("\n", " ") for cell in row] for row in rows)]
+    lines = [list(map(str, header)), *(list(map(_line, row)) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
     numeric = [all(_is_number(line[index]) for line in lines[1:]) for index in range(len(header))]
     return "\n".join(
@@ -64,6 +68,11 @@ def columns_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def _line(text: str) -> str:
+    """`text` on one line: what is not printable, such as a terminal's escapes in a label, is a space."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _is_number(text: str) -> bool:
@@ -179,7 +188,7 @@ def _part_lines(part: SweepPlan, data: dict[str, Any]) -> list[str]:
     lines = [heading(part.sweep), "", columns_text(["row", *columns[1:]], texts)]
     lines += [f"… and {len(rows) - MOST_ROWS} more cells (--format json has them all)"] * (len(rows) > MOST_ROWS)
     lines += [f"excluded: {each['label']} {each['column']}".rstrip() + f": {each['reason']}" for each in excluded[:20]]
-    return lines
+    return lines + reach_lines(part)
 
 
 def _reused_lines(part: SweepPlan) -> list[str]:
@@ -274,28 +283,40 @@ def size_text(count: int) -> str:
 
 
 def describe_status(database: str, sweep: str | None) -> str:
-    """Trials by state for each sweep that was run, then the attempts that run now."""
+    """Trials by state for each sweep that was run, then the attempts that run now.
+
+    `sweep` is the name or the file of one, or a folder of sweeps. Raises UsageError where none of them was run.
+    """
+    asked = None if sweep is None else name_of(Path(sweep)) if sweep.endswith(".toml") else sweep.strip("/")
     with open_existing(database) as store, store.engine().connect() as connection:
         rows = connection.execute(
             sa.text(
                 "SELECT s.name, s.smoke, s.overrides, s.digest, t.state, count(DISTINCT t.id) FROM sweeps s "
-                "JOIN cells c ON c.sweep_id = s.id JOIN trials t ON t.id = c.trial_id GROUP BY s.id, t.state"
+                "JOIN stored_cells c ON c.sweep_id = s.id JOIN stored_trials t ON t.id = c.trial_id "
+                "GROUP BY s.id, t.state"
             )
         ).all()
         running = _running(connection, store)
-        truth = [each for each in spent(store) if sweep in (None, each.name)]
+        truth = [each for each in spent(store) if _is_asked(each.name, asked)]
     by_sweep: dict[tuple[str, str, str], dict[str, int]] = {}
     for name, smoke, overrides, digest, state, count in rows:
-        if sweep in (None, name):
+        if _is_asked(name, asked):
             what = _with(smoke, overrides)
             by_sweep.setdefault((name, what, digest[:8]), {})[state] = count
-    if sweep is not None and not by_sweep:
-        raise UsageError(f"{sweep}: was never run with this database; names: {', '.join(sorted({r[0] for r in rows}))}")
+    if asked is not None and not by_sweep:
+        names = sorted({row[0] for row in rows})
+        known = f"; names: {listed(names)}" if names else "; no sweep was"
+        raise UsageError(f"{sweep}: was never run with this database{nearest(asked, names)}{known}")
     states = ("complete", "diverged", "failed", "running", "pending")
     table = [(*which, *(str(counts.get(state, "")) for state in states)) for which, counts in by_sweep.items()]
     text = columns_text(("sweep", "with", "version", *states), table) if table else "no sweep was run yet"
     text += "\n\nlast run, estimated and in truth\n" + _spent_text(truth) if truth else ""
     return text + ("\n\nrunning now\n" + running if running else "")
+
+
+def _is_asked(name: str, asked: str | None) -> bool:
+    """Whether the sweep is asked for: by its name, by its folder's, or because none is named."""
+    return asked is None or name == asked or name.startswith(f"{asked}/")
 
 
 def _with(smoke: bool, overrides: str) -> str:
@@ -321,7 +342,7 @@ def _spent_text(truth: Iterable[Spent]) -> str:
 def _running(connection: sa.Connection, store: Store) -> str:
     query = sa.text(
         "SELECT t.key, a.number, a.owner, a.epoch, a.images_per_second, a.started_at, t.owner, t.lease_until "
-        "FROM attempts a JOIN trials t ON t.id = a.trial_id AND t.fence = a.fence WHERE a.state = 'running'"
+        "FROM attempts a JOIN stored_trials t ON t.id = a.trial_id AND t.fence = a.fence WHERE a.state = 'running'"
     )
     rows = [
         (key[:12], str(number), owner, str(epoch or ""), f"{speed or 0:,.0f}", duration(time.time() - started))
@@ -329,71 +350,6 @@ def _running(connection: sa.Connection, store: Store) -> str:
         if store.lease_holds(holder, until)
     ]
     return columns_text(("trial", "attempt", "driver", "epoch", "images/s", "for"), rows) if rows else ""
-
-
-def describe_trial(database: str, prefix: str) -> str:
-    """One trial: identity, recipe, every attempt with its cause and traceback, its outcome."""
-    with open_existing(database) as store, store.engine().connect() as connection:
-        trial = _find_trial(connection, prefix)
-        lines = [
-            f"trial {trial.key}",
-            f"state {trial.state} · seed {trial.seed} · data {trial.fingerprint} · core {trial.core_version or '-'}",
-            f"recipe {trial.canonical}",
-        ]
-        fills = sa.text(
-            "SELECT s.name, c.row_label, c.column_label FROM cells c JOIN sweeps s ON s.id = c.sweep_id "
-            "WHERE c.trial_id = :trial GROUP BY 1, 2, 3"
-        )
-        for name, row, column in connection.execute(fills, {"trial": trial.id}):
-            lines.append(f"fills {name}: {row}" + (f" / {column}" if column else ""))
-        for attempt in connection.execute(_ATTEMPTS, {"trial": trial.id}):
-            lines += _attempt_lines(attempt, trial.accepted_attempt_id)
-    return "\n".join(lines)
-
-
-_ATTEMPTS = sa.text(
-    "SELECT a.*, e.host, e.device, e.torch, e.timm, e.git_commit, e.train_digest, o.epochs, o.best_epoch, "
-    "o.best_val_top1, o.last_val_top1, o.diverged_epoch FROM attempts a "
-    "LEFT JOIN environments e ON e.id = a.environment_id LEFT JOIN outcomes o ON o.attempt_id = a.id "
-    "WHERE a.trial_id = :trial ORDER BY a.number"
-)
-
-
-def _find_trial(connection: sa.Connection, prefix: str) -> Any:
-    trials, variants = schema.trials, schema.variants
-    query = (
-        sa.select(trials, variants.c.canonical)
-        .join(variants, variants.c.id == trials.c.variant_id)
-        .where(trials.c.key.startswith(prefix, autoescape=True))
-    )
-    found = connection.execute(query.limit(6)).all()
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UsageError(f'trial {prefix}: no trial\'s key begins so; keys: tinyablate query "SELECT key FROM trials"')
-    raise UsageError(f"trial {prefix}: {len(found)} or more keys begin so: {', '.join(row.key[:16] for row in found)}")
-
-
-def _attempt_lines(attempt: Any, accepted: int | None) -> list[str]:
-    ended = f" after {duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
-    counts = " (counts)" if attempt.id == accepted else ""
-    lines = ["", f"attempt {attempt.number}: {attempt.state}{counts}{ended}, job {attempt.job}, driver {attempt.owner}"]
-    if attempt.host:
-        lines.append(
-            f"  on {attempt.host}, {attempt.device}, torch {attempt.torch}, timm {attempt.timm}, "
-            f"commit {attempt.git_commit or '-'}, train {attempt.train_digest}, from epoch {attempt.from_epoch}"
-        )
-    if attempt.diverged_epoch is not None:
-        lines.append(f"  diverged in epoch {attempt.diverged_epoch}")
-    elif attempt.best_val_top1 is not None:
-        lines.append(
-            f"  {attempt.epochs} epochs, best top-1 {attempt.best_val_top1:.2f} % in epoch {attempt.best_epoch}, "
-            f"last {attempt.last_val_top1:.2f} %"
-        )
-    lines += [f"  cause: {attempt.cause}"] if attempt.cause else []
-    lines += [f"  {attempt.message}"] if attempt.message else []
-    lines += ["  " + line for line in (attempt.traceback or "").rstrip().splitlines()]
-    return lines
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tinyablate.store.query import timed_trials
 from tinyablate.store.records import EstimateRecord
 from tinyablate.store.store import Store, open_existing
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.sequential import extended
 
 
 def devices_of(wanted: str, slots: int | None = None, trials_per_gpu: int = 1, *, inline: bool = False) -> Devices:
@@ -36,11 +37,12 @@ def plan_against(
 
     With `share` false every trial is a job of its own.
     """
-    asked, splits = [ask(sweep, devices.name) for sweep in sweeps], splits_of(facts)
+    splits = splits_of(facts)
     if not database_path(database).exists():
-        plan = make_plan(asked, {}, splits=splits, share=share)
+        plan = make_plan([ask(sweep, devices.name) for sweep in sweeps], {}, splits=splits, share=share)
         return plan, cost_of(plan, None, devices, facts)
     with open_existing(database) as store:
+        asked = [ask(extended(sweep, store), devices.name) for sweep in sweeps]
         plan = make_plan(asked, store.states(unique(asked)), splits=splits, share=share)
         return plan, cost_of(plan, store, devices, facts)
 

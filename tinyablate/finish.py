@@ -6,7 +6,7 @@ from tinyablate.run import Dispatch
 from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
-from tinyablate.tables.collect import table_text
+from tinyablate.tables.collect import collect, printed
 from tinyablate.terminal import say, show
 
 INTERRUPTED = 130
@@ -36,11 +36,9 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
     return 1 if tally.failed else 0
 
 
-def show_tables(sweeps: Sequence[Sweep], store: Store, format: str, machine: str) -> None:
+def show_tables(sweeps: Sequence[Sweep], store: Store, format: str, machine: str, rounded: bool = False) -> None:
     """Print the table of each sweep to stdout."""
-    tables = [table_text(sweep, store, format, machine) for sweep in sweeps]
-    many = len(tables) > 1 and format == "json"
-    show("[" + ",\n".join(tables) + "]" if many else "\n\n".join(tables))
+    show(printed([collect(sweep, store, machine) for sweep in sweeps], format, rounded))
 
 
 def first_line(message: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATABASE = "results/ablations.db"
 MOST_SEEDS = 10_000
+MOST_NULL_ROWS = 100
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,12 +39,18 @@ def format_option(*choices: str, default: str) -> Callable[[F], F]:
 
 def sweep_options(command: F) -> F:
     """SWEEP and what changes its meaning."""
+    return click.argument("sweep")(change_options(command))
+
+
+def change_options(command: F) -> F:
+    """What makes a sweep another than its file says."""
     for option in (
+        click.option("--null-rows", type=click.IntRange(min=0, max=MOST_NULL_ROWS), default=0, metavar="N",
+                     help="Add the baseline again, N times, under other seeds: their differences show what noise is."),
         click.option("--seeds", metavar="LIST", help="Other seeds than the file's: 0,1,2 or 0-5."),
         click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True,
                      help="Change a field of the baseline, typed as in the file: --set schedule.epochs=2. Repeatable."),
         click.option("--smoke", is_flag=True, help="Tiny models and data, one seed: the whole line on a CPU."),
-        click.argument("sweep"),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -77,15 +84,17 @@ def machine_options(command: F) -> F:
     return command
 
 
-def load_one(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None) -> "Sweep":
+def load_one(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, null_rows: int = 0) -> "Sweep":
     """The one sweep of this name."""
     from tinyablate import bundled
     from tinyablate.sweep.load import load
 
-    return load(bundled.resolve(sweep), smoke=smoke, overrides=overrides, seeds=parse_seeds(seeds))
+    return load(bundled.resolve(sweep), smoke=smoke, overrides=overrides, seeds=parse_seeds(seeds), null_rows=null_rows)
 
 
-def load_all(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None) -> "list[Sweep]":
+def load_all(
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, null_rows: int = 0
+) -> "list[Sweep]":
     """The sweep of this name, or all of the folder of this name."""
     from tinyablate import bundled
     from tinyablate.errors import SweepError
@@ -94,7 +103,8 @@ def load_all(sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | N
     loaded, problems = [], list[str]()
     for path in bundled.resolve_all(sweep):
         try:
-            loaded.append(load(path, smoke=smoke, overrides=overrides, seeds=parse_seeds(seeds)))
+            given = parse_seeds(seeds)
+            loaded.append(load(path, smoke=smoke, overrides=overrides, seeds=given, null_rows=null_rows))
         except SweepError as error:
             problems += error.problems
     if problems:

@@ -20,6 +20,9 @@ from tinyablate.recipe import Recipe
 from tinyablate.store.records import CellOf, Claim, EnvironmentRecord, MemoryKey, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.protocol import protocol_of
+from tinyablate.tables.sequential import extended, extension_text, extensions, records
+from tinyablate.terminal import say
 from tinyablate.worker import TRAIN, JobRunner
 
 BEAT_SECONDS = 10.0
@@ -71,6 +74,10 @@ class RunRequest:
     format: str = "terminal"
     """Of the tables that are printed at the end."""
 
+    def asked(self, store: Store) -> list[Asked]:
+        """The sweeps with their trials' keys, with as many seeds as rules ask for by what the store has now."""
+        return [ask(extended(sweep, store), self.machine) for sweep in self.sweeps]
+
     def plan(self, asked: Sequence[Asked], store: Store) -> Plan:
         """The plan of the sweeps as the store has it now."""
         return make_plan(asked, store.states(unique(asked)), splits=splits_of(self.facts), share=self.share)
@@ -112,7 +119,7 @@ class Dispatch:
         self.tally = Tally()
         self.flights: dict[str, Flight] = {}
         self.started_at = self._beaten_at = time.monotonic()
-        self._asked = [ask(sweep, request.machine) for sweep in request.sweeps]
+        self._asked = request.asked(store)
         self._limits = store.limits()
         self._found: dict[MemoryKey, int] = {}
         """Micro-batches that this run tries because larger ones did not fit; stored when one has done its work."""
@@ -121,11 +128,14 @@ class Dispatch:
         self._environment = code_environment()
         self.plan = self.look()
         register(store, self.plan, request.machine)
+        note_rules(request.sweeps, store)
         self._sweep_folders()
         self._queue = list(self.plan.jobs)
 
     def look(self) -> Plan:
-        """The plan as the store has it now."""
+        """The plan as the store has it now; a rule of seeds may ask for more than it did before."""
+        if any(sweep.sequential for sweep in self.request.sweeps):
+            self._asked = self.request.asked(self.store)
         return self.request.plan(self._asked, self.store)
 
     def _sweep_folders(self) -> None:
@@ -155,7 +165,10 @@ class Dispatch:
 
     def replan(self) -> bool:
         """Look again when the queue is empty: what can be run now that this run has not tried? False: nothing."""
-        self.plan = self.look()
+        before, self.plan = self.plan, self.look()
+        if self.plan.trials.keys() != before.trials.keys():
+            register(self.store, self.plan, self.request.machine)
+            note_rules(self.request.sweeps, self.store)
         self._queue = [
             dataclasses.replace(job, trials=fresh)
             for job in self.plan.jobs
@@ -383,6 +396,17 @@ def _register(store: Store, part: SweepPlan, machine: str) -> None:
         for key in keys
     ]
     store.register(record, new, cells)
+
+
+def note_rules(sweeps: Sequence[Sweep], store: Store) -> None:
+    """Keep with the results how each sweep decides, and, telling it once, which rows got further seeds by its rule."""
+    for sweep in sweeps:
+        store.note_protocol(sweep.name, sweep.smoke, protocol_of(sweep))
+        found = records(sweep, extensions(sweep, store))
+        known = store.extensions(sweep.name, sweep.smoke) if found else []
+        for record in (record for record in found if record not in known):
+            store.note_extension(sweep.name, sweep.smoke, record)
+            say(f"{sweep.name}: {extension_text(record)}")
 
 
 def run_inline(dispatch: Dispatch, tick: Callable[[], None]) -> None:

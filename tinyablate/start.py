@@ -8,9 +8,9 @@ from tinyablate.estimates import cost_of, devices_of, note_cost
 from tinyablate.finish import finish, show_tables
 from tinyablate.launch import become_driver, create_workspace, hold_signals, remove_leftovers
 from tinyablate.machine import NO_GPU
-from tinyablate.plan import Plan, ask
+from tinyablate.plan import Plan
 from tinyablate.preflight import check_models, find_weights, require_data
-from tinyablate.run import Dispatch, RunRequest, register, run_inline
+from tinyablate.run import Dispatch, RunRequest, note_rules, register, run_inline
 from tinyablate.store.store import Store
 from tinyablate.terminal import duration, say
 
@@ -23,7 +23,7 @@ def start(request: RunRequest, launcher: str) -> int:
     if not request.database.exists():
         say(f"new database: {request.database}")
     with Store(request.database) as store:
-        asked = [ask(sweep, request.machine) for sweep in request.sweeps]
+        asked = request.asked(store)
         plan = request.plan(asked, store)
         if not plan.jobs:
             return nothing_to_do(request, plan, store)
@@ -49,6 +49,7 @@ def start(request: RunRequest, launcher: str) -> int:
 def nothing_to_do(request: RunRequest, plan: Plan, store: Store) -> int:
     """Say so, and print the tables."""
     register(store, plan, request.machine)  # cells may be filled by another sweep's trials
+    note_rules(request.sweeps, store)
     counts = plan.counts()
     others = f"; {counts['running']} are running in another `tinyablate run`" if counts["running"] else ""
     say(f"{request.name}: nothing to do: {counts['done']} of {len(plan.trials)} trials are done{others}")

@@ -95,7 +95,7 @@ def main() -> None:
             "table_10x10_of_100000_s": seconds(lambda: tinyablate(folder, "table", "small")),
             "table_whole_100000_s": seconds(lambda: tinyablate(folder, "table", "whole", "--format", "csv"), 3),
             "query_group_by_100000_s": seconds(
-                lambda: tinyablate(folder, "query", "SELECT optimizer_lr, avg(best_val_top1) FROM results GROUP BY 1")
+                lambda: tinyablate(folder, "query", "SELECT optimizer_lr, avg(best_val_top1) FROM trials GROUP BY 1")
             ),
             "eager_imports_s": seconds(lambda: _python(folder, eager), 3),
             "pandas_read_sql_100000_s": seconds(lambda: _python(folder, PANDAS), 3),
@@ -111,7 +111,7 @@ def main() -> None:
 
 PANDAS = """
 import pandas, sqlite3
-frame = pandas.read_sql("SELECT * FROM results", sqlite3.connect("results/ablations.db"))
+frame = pandas.read_sql("SELECT * FROM trials", sqlite3.connect("results/ablations.db"))
 print(frame.groupby(["optimizer_lr", "optimizer_weight_decay"]).best_val_top1.agg(["mean", "std", "count"]).shape)
 """
 

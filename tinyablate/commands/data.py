@@ -60,8 +60,8 @@ def data_verify_command(name: str) -> None:
 )
 @format_option("table", "csv", "json", "markdown", default="table")
 def data_preview_command(
-    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, rows: tuple[str, ...], images: int,
-    out: Path | None, format_: str,
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, null_rows: int, rows: tuple[str, ...],
+    images: int, out: Path | None, format_: str,
 ) -> None:  # fmt: skip
     """Draw what each row's training images look like: the same images and seed in every row, as the model sees them.
 
@@ -75,7 +75,7 @@ def data_preview_command(
     from tinyablate.preview import preview, rates_table
     from tinyablate.store.query import Rows
 
-    path, entries = preview(load_one(sweep, smoke, overrides, seeds), rows, images, out)
+    path, entries = preview(load_one(sweep, smoke, overrides, seeds, null_rows), rows, images, out)
     columns, lines = rates_table(entries)
     show(render_rows(Rows(columns, lines), format_))
     say(f"wrote {path}")

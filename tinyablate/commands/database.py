@@ -1,5 +1,7 @@
 """The commands that read the results database as it is."""
 
+from typing import Literal
+
 import click
 
 from tinyablate.options import database_option, format_option
@@ -14,9 +16,10 @@ def query_command(sql: str, db: str, format_: str) -> None:
     """Ask the database one SELECT; nothing can be written.
 
     \b
-    tinyablate query "SELECT mix_mixup_alpha, avg(best_val_top1) FROM results GROUP BY 1"
+    tinyablate query "SELECT mix_mixup_alpha, avg(best_val_top1) FROM trials GROUP BY 1"
 
-    `results` has a line per trial, with every recipe field as a column; `curves` one per trial and epoch.
+    `trials` has a line per trial, with every recipe field as a column; `epochs` one per trial and epoch; `cells` says
+    which trials stand where in which table. `tinyablate schema` explains every column.
     """
     from tinyablate.describe import render_rows
     from tinyablate.store.opening import database_path
@@ -25,11 +28,62 @@ def query_command(sql: str, db: str, format_: str) -> None:
     show(render_rows(run_sql(database_path(db), sql), format_))
 
 
+@click.command("schema")
+@click.argument("view", required=False)
+@format_option("table", "json", "markdown", default="table")
+def schema_command(view: str | None, format_: str) -> None:
+    """What `query` can ask for: every column of the views, or of the one named VIEW, with type, unit and meaning."""
+    from tinyablate.inspection.columns import describe_views
+
+    show(describe_views(view, format_))
+
+
 @click.command("show")
 @click.argument("trial")
+@click.option("--why", is_flag=True, help="Why it is in its state and what to do, its curve, tracebacks whole.")
+@click.option("--recipe", is_flag=True, help="Every field of its recipe, as a sweep file would write it.")
 @database_option
-def show_command(trial: str, db: str) -> None:
-    """Everything known of one trial: recipe, attempts, causes and tracebacks. TRIAL is the start of its key."""
-    from tinyablate.describe import describe_trial
+def show_command(trial: str, why: bool, recipe: bool, db: str) -> None:
+    """One trial: the cells it fills, its recipe against its sweep's first row, attempts, causes.
 
-    show(describe_trial(db, trial))
+    TRIAL is the start of its key.
+    """
+    from tinyablate.inspection.show import show_trial
+
+    show(show_trial(db, trial, why=why, recipe=recipe))
+
+
+@click.command("diff")
+@click.argument("a")
+@click.argument("b")
+@click.option("--sweep", metavar="NAME", help="A and B are labels of rows of this sweep, not keys of trials.")
+@click.option("--smoke", is_flag=True, help="With --sweep: its smoke runs.")
+@click.option(
+    "--epoch", "rule", type=click.Choice(["last", "best"]), default="last", show_default=True,
+    help="Which epoch's images, and of rows which numbers by seed, are compared.",
+)  # fmt: skip
+@database_option
+@format_option("table", "json", "markdown", default="table")
+def diff_command(
+    a: str, b: str, sweep: str | None, smoke: bool, rule: Literal["last", "best"], db: str, format_: str
+) -> None:
+    """Only what differs between two trials, or two rows of a sweep: recipe, environment, outcome, single images.
+
+    \b
+    tinyablate diff 9188d9a3 3ef44842                                   two trials, by the starts of their keys
+    tinyablate diff "Default" "Remove Mixup" --sweep demo/ablation      two rows, over their seeds
+
+    Of a sweep with several columns a label is "row / column". Of two trials that classified the same images McNemar's
+    exact test says whether the two checkpoints differ; of two rows, paired by seed, intervals and correlation, and how
+    much of the difference is seed, image or both.
+    """
+    from tinyablate.errors import UsageError
+    from tinyablate.inspection.diff import diff_rows, diff_trials
+    from tinyablate.inspection.text import diff_text
+    from tinyablate.store.store import open_existing
+
+    if smoke and sweep is None:
+        raise UsageError("--smoke: goes with --sweep NAME; a trial's key says by itself which trial is meant")
+    with open_existing(db) as store:
+        found = diff_trials(store, a, b, rule) if sweep is None else diff_rows(store, sweep, a, b, rule, smoke)
+    show(diff_text(found, format_))

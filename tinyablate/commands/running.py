@@ -25,7 +25,7 @@ def sweeps_command(format_: str) -> None:
 @click.argument("sweep")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("sweeps"))
 def copy_command(sweep: str, folder: Path) -> None:
-    """Copy a bundled sweep, with the files it extends, into FOLDER [./sweeps] to edit it."""
+    """Copy a bundled sweep, with the files it extends, into FOLDER [./sweeps] to edit it; or a whole folder of them."""
     from tinyablate import bundled
 
     copied = bundled.copy(sweep, folder)
@@ -47,7 +47,7 @@ def copy_command(sweep: str, folder: Path) -> None:
 )
 @format_option("table", "json", default="table")
 def plan_command(
-    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, share: bool,
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, null_rows: int, db: str, share: bool,
     cache_features: bool | None, device: str, slots: int | None, trials_per_gpu: int, micro_batch: int | None,
     weights_dir: Path | None, calibrate: bool, format_: str,
 ) -> None:  # fmt: skip
@@ -61,7 +61,7 @@ def plan_command(
     from tinyablate.estimates import devices_of, plan_against
     from tinyablate.preflight import check_models
 
-    sweeps = load_all(sweep, smoke, overrides, seeds)
+    sweeps = load_all(sweep, smoke, overrides, seeds, null_rows)
     facts = check_models(sweeps, micro_batch, bool(cache_features))
     devices = devices_of(device, slots, trials_per_gpu)
     plan, estimate = plan_against(sweeps, db, devices, facts, share)
@@ -84,9 +84,9 @@ def plan_command(
 )
 @click.option("--compile", is_flag=True, help="Pass models through torch.compile; on GPUs only.")
 @machine_options
-@format_option("terminal", "markdown", "csv", "json", default="terminal")
+@format_option("terminal", "markdown", "latex", "html", "csv", "json", default="terminal")
 def run_command(
-    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, db: str, launcher: str,
+    sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, null_rows: int, db: str, launcher: str,
     weights_dir: Path | None, device: str, format_: str, **options: Any,
 ) -> None:  # fmt: skip
     """Train the trials that are missing, then print the table. Running it again does nothing twice.
@@ -108,7 +108,7 @@ def run_command(
     name += ", torch.compile" if options["compile"] else ""  # its speeds are other measurements
     request = RunRequest(
         name=sweep.strip("/"),
-        sweeps=tuple(load_all(sweep, smoke, overrides, seeds)),
+        sweeps=tuple(load_all(sweep, smoke, overrides, seeds, null_rows)),
         database=database_path(db),
         data_home=default_home().absolute(),
         machine=name,
@@ -125,7 +125,7 @@ def run_command(
 @click.argument("sweep", required=False)
 @database_option
 def status_command(sweep: str | None, db: str) -> None:
-    """Trials by state for every sweep that was run (or the one named SWEEP), and what is running now."""
+    """Trials by state for every sweep that was run, and what is running now; SWEEP: of this one, or of this folder."""
     from tinyablate.describe import describe_status
 
     show(describe_status(db, sweep))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tinyablate.sweep import metrics
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.words import capital
 
 FACTS = {
     "parameters": "parameters: of the model as it is trained, its new classifier included",
@@ -31,17 +32,22 @@ def about_metrics(sweep: Sweep, measured_on: str) -> Iterator[str]:
     if epochs := [metric.title for metric in known if metric.epoch is not None]:
         yield f"{', '.join(epochs)}: the value after that epoch."
     if facts := [FACTS[metric.name] for metric in known if metric.source == "facts"]:
-        yield f"{_capital('; '.join(facts))}."
+        yield f"{capital('; '.join(facts))}."
     if timed := [MEASURED[metric.name] for metric in known if metric.source == "measured"]:
         device = measured_on or "the device of the run"
         alone = f"Measured on {device}, nothing else of its run beside it"
         how = f"{alone}: the median of up to three windows, {_setting(sweep)}"
         yield f"{'; '.join([how, *filter(None, timed)])}."
+    if any(metric.source == "spent" for metric in known):
+        yield (
+            "Device-hours: wall time of every attempt at a trial, failed and interrupted ones included; the time of a "
+            "job that computes several trials together is divided equally among them."
+        )
     for metric in known:
         if metric.relative_to:
             base = metrics.lookup(metric.relative_to)
             yield (
-                f"{_capital(metric.title)} ({metric.unit}): {base.title} ({base.unit}) of the row over that of the row "
+                f"{capital(metric.title)} ({metric.unit}): {base.title} ({base.unit}) of the row over that of the row "
                 "it is compared with, seed by seed; in brackets the 95 % t interval of the mean. A row without a seed "
                 "in common is taken over the other's mean, without an interval."
             )
@@ -54,7 +60,3 @@ def _setting(sweep: Sweep) -> str:
     inference = sorted({cell.recipe.evaluate.precision for cell in sweep.cells})
     apart = "" if train == inference else f" in training, {', '.join(inference)} in inference"
     return f"batches of {', '.join(map(str, sizes))} images, {', '.join(train)}{apart}"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

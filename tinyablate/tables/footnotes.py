@@ -1,57 +1,57 @@
-"""The footnotes of a table: how its numbers were made, what they cannot say, and what they mix. Sentences only."""
+"""The footnotes of a table: how its numbers were made, what they cannot say, and what they mix. Sentences only.
+
+Those about comparisons stand in `statistics_notes`, those about single metrics in `about`.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tinyablate import datasets
 from tinyablate.sweep import metrics
-from tinyablate.sweep.schema import Row, Sweep
+from tinyablate.sweep.schema import Sweep
 from tinyablate.tables import stats
 from tinyablate.tables.about import about_metrics
+from tinyablate.tables.arrays import Collected
+from tinyablate.tables.comparisons import Compared
+from tinyablate.tables.ranking import Ranking
 from tinyablate.tables.schema import Provenance, TableRow
+from tinyablate.tables.statistics_notes import Story, statistics_notes
+from tinyablate.tables.words import counted, cut, place, ranges, short
+
+__all__ = ["Facts", "footnotes", "place"]
 
 
 @dataclass(frozen=True)
 class Facts:
     """What the footnotes need beside the sweep and its finished rows."""
 
-    unpaired: frozenset[int]
-    """Indices of the rows whose difference is between independent runs."""
-    correlation: stats.Array
-    """Pearson's r of each paired comparison in the metric that `metrics.tested` gives."""
-    diverged: tuple[str, ...]
-    """A phrase for each diverged trial."""
-    provenance: Counter[tuple[str, Provenance]]
-    """(data set's name, provenance) -> complete trials."""
-    weights: Mapping[str, set[str]]
-    """Model -> digests of the pretrained weights that its complete trials started from."""
+    found: Collected
+    compared: Compared
+    rankings: tuple[Ranking, ...]
     measured_on: str = ""
     """Name of the device of the measurements."""
+    remarks: tuple[str, ...] = ()
+    """What the store knows of the sweep's earlier runs."""
 
 
-def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts, best: stats.Best | None = None) -> Iterator[str]:
-    """Every footnote of the table that `rows` make up, in the order in which they are read.
-
-    `best`: what was found of the cells of a two-way table.
-    """
+def footnotes(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
+    """Every footnote of the table that `rows` make up, in the order in which they are read."""
     if sweep.smoke:
         yield "SMOKE: a reduced copy of the sweep that shows that everything runs; its numbers mean nothing."
+    yield from facts.remarks
     yield from _values(sweep)
     yield from about_metrics(sweep, facts.measured_on)
     yield from _gaps(rows)
-    yield from _best(best, sweep.select)
-    yield from _differences(sweep, rows, facts)
-    yield from _size(sweep, rows, facts)
-    yield from _correlation(facts.correlation)
-    yield from _left_out(sweep, facts)
+    yield from _best(sweep, facts.rankings)
+    yield from _differences(sweep, rows, facts.found.unpaired)
+    yield from statistics_notes(Story(sweep, rows, facts.found, facts.compared))
+    yield from _left_out(sweep, facts.found.trials.diverged)
     if sweep.source:
         yield f"Source: {sweep.source}."
-    yield from _data(sweep, facts.provenance)
-    yield from _weights(facts.weights)
-    yield from _code(facts.provenance)
+    yield from _data(sweep, facts.found.trials.provenance)
+    yield from _weights(facts.found.trials.weights)
+    yield from _code(facts.found.trials.provenance)
 
 
 def _values(sweep: Sweep) -> Iterator[str]:
@@ -63,14 +63,19 @@ def _values(sweep: Sweep) -> Iterator[str]:
                 "Values: the best epoch by val_top1 (ties: the earliest), chosen on the reported images themselves: "
                 "optimistic, comparable with papers that do the same."
             )
+        elif sweep.select == "cross-fitted":
+            yield (
+                "Values: cross-fitted: on each half of the evaluated images (even and odd ones) the best epoch is "
+                "chosen and scored on the other half, so that no image is scored at an epoch that it chose."
+            )
         else:
             yield "Values: the last epoch."
     if any(metric.source == "epochs" for metric in known):
         yield from _evaluated_on(sweep)
     yield "±: sample standard deviation (sd) over seeds; n: seeds behind the mean, of those planned."
     common, _ = Counter(row.seeds for row in sweep.rows).most_common(1)[0]
-    others = [f"{row.label}: {_ranges(row.seeds)}" for row in sweep.rows if row.seeds != common]
-    yield f"Seeds planned: {_ranges(common)} (n = {len(common)})" + (f"; {_cut(others)}." if others else ".")
+    others = [f"{row.label}: {ranges(row.seeds)}" for row in sweep.rows if row.seeds != common]
+    yield f"Seeds planned: {ranges(common)} (n = {len(common)})" + (f"; {cut(others)}." if others else ".")
     if low := [metric.title for metric in known if metric.better == "min"]:
         yield f"Lower is better: {', '.join(low)}."
 
@@ -89,32 +94,54 @@ def _gaps(rows: Sequence[TableRow]) -> Iterator[str]:
         )
 
 
-def _best(best: stats.Best | None, select: str) -> Iterator[str]:
-    """Which cells of a two-way table are marked, and by which rule."""
-    if best is None:
+def _best(sweep: Sweep, rankings: Sequence[Ranking]) -> Iterator[str]:
+    """Which cells are marked as the best, and by which rule; a column in which nothing is separated has no marks."""
+    rankings = [one for one in rankings if one.column is None or "separated" in one.standings.values()]
+    if not rankings:
         return
-    if not best.freedom:
-        yield "*: the best mean. Nothing can be separated from it yet: that takes at least 2 seeds in 2 cells."
+    parted = [ranking for ranking in rankings if ranking.best.freedom]
+    two_way = rankings[0].column is None
+    where = "the best mean" if two_way else "the best mean of its column"
+    if not parted:
+        yield f"*: {where}. Nothing can be separated from it yet: that takes at least 2 seeds in 2 cells."
         return
     yield (
-        "*: the best mean; ≈: noise cannot separate it from the best. Multiple comparisons with the best (Hsu) at "
-        f"{100 * stats.LEVEL:g} %, seed as block, variance pooled over {best.arms} cells (sd {best.sd:.2g} on "
-        f"{best.freedom} degrees of freedom), Bonferroni's t for {_counted(best.arms - 1, 'comparison')}."
+        f"*: {where}; ≈: noise cannot separate it from the best. Multiple comparisons with the best (Hsu) at "
+        f"{100 * stats.LEVEL:g} %, seed as block, variance pooled over {_pooled(sweep, parted)}."
     )
-    if select == "best":
+    if sweep.select == "best" and any(metrics.lookup(sweep.metrics[r.metric]).source == "epochs" for r in rankings):
         yield "These marks compare values that were chosen on the reported images; with select = 'last' they would not."
-    if not best.balanced:
+    if not all(ranking.best.balanced for ranking in parted):
         yield "For that comparison the means are adjusted for the seeds that cells lack."
+    if out := [sweep.rows[at].label for at in rankings[0].left_out if not sweep.rows[at].null]:
+        yield f"Not ranked, for want of seeds in common: {cut(out)}."
 
 
-def _differences(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
+def _pooled(sweep: Sweep, parted: Sequence[Ranking]) -> str:
+    """What each ranking pooled, and the t that it used."""
+    if parted[0].column is None:
+        best = parted[0].best
+        return (
+            f"{best.arms} cells (sd {best.sd:.2g} on {best.freedom} degrees of freedom), Bonferroni's t for "
+            f"{counted(best.arms - 1, 'comparison')}"
+        )
+    each = [
+        f"{place(metrics.lookup(sweep.metrics[r.metric]).title, sweep.columns[r.column or 0].label)}: "
+        f"{r.best.arms} rows, sd {r.best.sd:.2g} on {r.best.freedom} degrees of freedom"
+        for r in parted
+    ]
+    return f"the rows, Bonferroni's t ({cut(each, between='; ')})"
+
+
+def _differences(sweep: Sweep, rows: Sequence[TableRow], unpaired: frozenset[int]) -> Iterator[str]:
     """How differences and their intervals were taken."""
     if all(metrics.lookup(name).relative_to for name in sweep.metrics):
         return
     compared = [row for row in sweep.rows if row.reference is not None]
     cells = [cell for row in rows for cell in row.cells if cell.delta is not None]
-    if any(row.index not in facts.unpaired for row in compared):
-        yield "Δ: difference to the baseline, paired by seed; in brackets its 95 % t interval."
+    if any(row.index not in unpaired for row in compared):
+        kind = "t interval" if sweep.sequential is None else "interval by Stein's two-stage rule"
+        yield f"Δ: difference to the baseline, paired by seed; in brackets its 95 % {kind}."
     elif compared:
         yield "Δ: difference to the baseline; in brackets its 95 % t interval."
     if sum(not row.null for row in compared) > 1:
@@ -123,67 +150,31 @@ def _differences(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterat
         yield "A difference of fewer than 2 pairs of seeds has no interval."
     if any(cell.kind == "paired" and cell.pairs < cell.n_planned for cell in cells):
         yield "A difference uses only seeds complete in both rows, so it need not be the difference of the means shown."
-    yield from _independent(sweep, facts)
+    yield from _independent(sweep, unpaired)
     if sweep.margin is not None:
         yield f"Smallest difference that matters, as declared: {sweep.margin:g}."
 
 
-def _independent(sweep: Sweep, facts: Facts) -> Iterator[str]:
+def _independent(sweep: Sweep, unpaired: frozenset[int]) -> Iterator[str]:
     null = [row.label for row in sweep.rows if row.null]
     if null:
         yield (
-            f"{_cut(null)}: same recipe, other seeds: what noise looks like; its difference is unpaired, with Welch's "
+            f"{cut(null)}: same recipe, other seeds: what noise looks like; its difference is unpaired, with Welch's "
             "t interval."
         )
-    other = [row.label for row in sweep.rows if row.index in facts.unpaired and not row.null]
+    other = [row.label for row in sweep.rows if row.index in unpaired and not row.null]
     if other:
-        yield f"{_cut(other)}: no seed in common with the baseline: the difference is unpaired, with Welch's interval."
+        yield f"{cut(other)}: no seed in common with the baseline: the difference is unpaired, with Welch's interval."
 
 
-def _size(sweep: Sweep, rows: Sequence[TableRow], facts: Facts) -> Iterator[str]:
-    """Whether the seeds are enough for any test. One metric stands for all: their trials have the same seeds."""
-    paired = [row for row in sweep.rows if row.reference is not None and row.index not in facts.unpaired]
-    first, step = metrics.tested(sweep.metrics), len(sweep.metrics)
-    if first is None:
-        return
-    pairs = [cell.pairs for row in paired for cell in rows[row.index].cells[first::step] if cell.pairs]
-    pairs = pairs or [_common(row, sweep.rows) for row in paired]  # nothing is done yet: what is planned decides
-    enough = stats.least_pairs()
-    short = [n for n in pairs if n < enough]
-    if not short:
-        return
-    most = max(short)
-    where = "" if len(short) == len(pairs) else f" in {len(short)} of {len(pairs)} comparisons"
-    yield (
-        f"n too small{where}: with {most} {'pair' if most == 1 else 'pairs'} of seeds no sign-flip test can reach 5 % "
-        f"(the least exact two-sided p is 2/2^{most} = {stats.least_p(most):.2g}); {enough} pairs can."
-    )
-
-
-def _common(row: Row, rows: Sequence[Row]) -> int:
-    return 0 if row.reference is None else len(set(row.seeds) & set(rows[row.reference].seeds))
-
-
-def _correlation(correlation: stats.Array) -> Iterator[str]:
-    """What pairing by seed bought."""
-    r = correlation[~np.isnan(correlation)]
-    if r.size == 1:
-        yield f"Correlation between the paired rows over seeds: r = {r[0]:z.2f}; above 0, pairing narrows the interval."
-    elif r.size:
-        yield (
-            f"Correlation between paired rows over seeds: median r = {np.median(r):z.2f} ({r.min():z.2f} to "
-            f"{r.max():z.2f}, {r.size} comparisons); above 0, pairing narrows the intervals."
-        )
-
-
-def _left_out(sweep: Sweep, facts: Facts) -> Iterator[str]:
-    if facts.diverged:
-        yield f"Diverged (the loss was not finite): {_cut(facts.diverged)}."
+def _left_out(sweep: Sweep, diverged: Sequence[str]) -> Iterator[str]:
+    if diverged:
+        yield f"Diverged (the loss was not finite): {cut(diverged)}."
     reasons: dict[str, list[str]] = {}
     for out in sweep.excluded:
         reasons.setdefault(out.reason, []).append(place(out.row_label, out.column_label))
     for reason, places in reasons.items():
-        yield f"Excluded: {_cut(places)}{f' ({reason})' if reason else ''}."
+        yield f"Excluded: {cut(places)}{f' ({reason})' if reason else ''}."
 
 
 def _evaluated_on(sweep: Sweep) -> Iterator[str]:
@@ -195,14 +186,14 @@ def _evaluated_on(sweep: Sweep) -> Iterator[str]:
     if len(labels) == 1:
         yield f"Measured on {next(iter(names.values()))}."
         return
-    places = "; ".join(f"{names[split]}: {_cut(list(rows))}" for split, rows in labels.items())
+    places = "; ".join(f"{names[split]}: {cut(list(rows))}" for split, rows in labels.items())
     yield f"MIXED: not every row is measured on the same images ({places}); differences between such rows compare both."
 
 
 def _data(sweep: Sweep, provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
     for name in dict.fromkeys(cell.recipe.data.name for cell in sweep.cells):
         digests = sorted({origin.data_digest for data, origin in provenance if data == name} - {""})
-        digest = f", digest {', '.join(map(_short, digests))}" if digests else ""
+        digest = f", digest {', '.join(map(short, digests))}" if digests else ""
         yield f"Data: {name} (fingerprint {datasets.lookup(name).fingerprint}{digest})."
         if len(digests) > 1:
             yield f"MIXED: the results on {name} come from {len(digests)} different preparations of the data."
@@ -225,48 +216,17 @@ def _code(provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
         yield f"Computed with {', '.join(shared)}."
     for title, values in trials.items():
         if len(values) > 1:
-            each = [f"{value} ({_counted(count, 'trial')})" for value, count in sorted(values.items())]
-            yield f"MIXED: the results of this table differ in {title}: {_cut(each)}."
+            each = [f"{value} ({counted(count, 'trial')})" for value, count in sorted(values.items())]
+            yield f"MIXED: the results of this table differ in {title}: {cut(each)}."
 
 
 def _named(origin: Provenance) -> tuple[tuple[str, str], ...]:
     return (
         ("core version", str(origin.core_version)),
-        ("commit", _short(origin.commit)),
-        ("train digest", _short(origin.train_digest)),
+        ("commit", short(origin.commit)),
+        ("train digest", short(origin.train_digest)),
         ("device", origin.device),
         ("torch", origin.torch),
         ("timm", origin.timm),
         *((("torch.compile", "on"),) if origin.compiled else ()),
     )
-
-
-def place(row_label: str, column_label: str) -> str:
-    """A cell by its labels; a sweep without a second axis has no column label."""
-    return " / ".join(filter(None, (row_label, column_label)))
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _short(digest: str) -> str:
-    """The first 12 digits of a digest or commit; what follows a `+` or `-`, such as `-dirty`, stays."""
-    end = next((at for at, character in enumerate(digest) if not character.isalnum()), len(digest))
-    return digest[: min(12, end)] + digest[end:]
-
-
-def _ranges(seeds: Sequence[int]) -> str:
-    """Seeds in ascending order, three or more in a row as `0-9`."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and runs[-1][-1] == seed - 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
-
-
-def _cut(names: Sequence[str], most: int = 6) -> str:
-    """The names, comma-separated; a long list is cut with a count of the rest."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

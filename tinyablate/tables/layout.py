@@ -3,23 +3,27 @@
 It reads no database (the caller brings the results) and knows no output format (see `render`).
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
-from tinyablate.sweep.schema import Row, Sweep
+from tinyablate.sweep.schema import Cell, Row, Sweep
 from tinyablate.tables import stats
-from tinyablate.tables.arrays import CODES, Collected, collected, reference_of
+from tinyablate.tables.arrays import CODES, Collected, Trials, collected, home, trials_of
+from tinyablate.tables.changes import changes_of, marks_of
+from tinyablate.tables.comparisons import At, Compared, compare
 from tinyablate.tables.footnotes import Facts, footnotes
+from tinyablate.tables.ranking import Ranking, is_two_way, rankings
 from tinyablate.tables.schema import (
     CellResult,
     CellState,
+    Comparison,
     Pairing,
     Provenance,
+    Replicates,
     Standing,
     Table,
     TableCell,
@@ -27,7 +31,7 @@ from tinyablate.tables.schema import (
     TableRow,
 )
 
-__all__ = ["CellResult", "Provenance", "Table", "TableCell", "TableColumn", "TableRow", "build"]
+__all__ = ["CellResult", "Provenance", "Table", "TableCell", "TableColumn", "TableRow", "build", "finished", "title_of"]
 
 # Order of the marks; a cell without any value takes its state from the first that applies.
 _OPEN: tuple[CellState, ...] = ("running", "failed", "diverged", "stale", "missing")
@@ -40,17 +44,28 @@ def build(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult]],
     `measured_on` names the device of the measurements among them. Results of seeds or cells that the sweep does not
     plan are ignored. Raises ValueError where a seed of a cell has two results of one kind or a value is infinite.
     """
-    found = collected(sweep, results)
-    reference = reference_of(sweep.rows, found.values)
-    rows = _rows(sweep, found, reference)
-    facts = Facts(found.unpaired, _correlation(sweep, found, reference), found.diverged, found.provenance,
-                  found.weights, measured_on)  # fmt: skip
-    best = _best(sweep, found)
-    if best is not None:
-        rows = _ranked(rows, best)
-    notes = tuple(footnotes(sweep, rows, facts, best))
-    axes = sweep.axes if is_two_way(sweep) else ()
-    return Table(title_of(sweep), sweep.question, _columns(sweep), rows, notes, axes)
+    return finished(sweep, trials_of(sweep, results), measured_on)
+
+
+def finished(sweep: Sweep, trials: Trials, measured_on: str = "", remarks: Sequence[str] = ()) -> Table:
+    """The table from its trials; `remarks` stand among the first footnotes. Raises ValueError as `build` does."""
+    found = collected(sweep, trials)
+    compared, ranked = compare(sweep, found), rankings(sweep, found)
+    rows = _rows(sweep, found, compared, ranked)
+    facts = Facts(found, compared, ranked, measured_on, tuple(remarks))
+    return Table(
+        title=title_of(sweep),
+        question=sweep.question,
+        columns=_columns(sweep),
+        rows=rows,
+        footnotes=tuple(footnotes(sweep, rows, facts)),
+        axes=sweep.axes if is_two_way(sweep) else (),
+        name=sweep.name,
+        components=tuple(component.label for component in sweep.components),
+        statistics=compared.statistics,
+        replicates=_replicates(sweep, found),
+        smoke=sweep.smoke,
+    )
 
 
 def title_of(sweep: Sweep) -> str:
@@ -59,116 +74,122 @@ def title_of(sweep: Sweep) -> str:
     return f"{'SMOKE — ' if sweep.smoke else ''}{sweep.title}{overrides}"
 
 
-def is_two_way(sweep: Sweep) -> bool:
-    """Whether the table has a cell for every combination of two fields, and only one metric to show there."""
-    return len(sweep.axes) == 2 and len(sweep.metrics) == 1
-
-
 def _columns(sweep: Sweep) -> tuple[TableColumn, ...]:
     compared = any(row.reference is not None for row in sweep.rows)
     sources: dict[tuple[int, str], dict[str, None]] = {}
     for cell in sweep.cells:
         for metric, published in cell.published.items():
             sources.setdefault((cell.column, metric), {}).update(dict.fromkeys(published))
-    known = [metrics.lookup(name) for name in sweep.metrics]
     return tuple(
         TableColumn(
             column.label,
             metric,
             tuple(sources.get((column.index, metric.name), ())),
             compared and not metric.relative_to,
+            sweep.digits.get(metric.name, metric.digits),
         )
         for column in sweep.columns
-        for metric in known
+        for metric in map(metrics.lookup, sweep.metrics)
     )
 
 
-# ---- comparisons -----------------------------------------------------------------------------------------------------
-
-
-def _correlation(sweep: Sweep, found: Collected, reference: stats.Array) -> stats.Array:
-    """Pearson's r of each paired comparison (rows, columns) in the metric that `metrics.tested` gives."""
-    at = metrics.tested(sweep.metrics)
-    if at is None:
-        return np.zeros((0, len(sweep.columns)))
-    correlation = stats.correlation(found.values[at], reference[at])
-    correlation[list(found.unpaired)] = np.nan
-    return correlation
-
-
-def _difference(values: stats.Array, reference: stats.Array, unpaired: frozenset[int]) -> stats.Difference:
-    paired, rows = stats.paired(values, reference), sorted(unpaired)
-    welch = stats.welch(values[:, rows], reference[:, rows])
-    for name in ("n", "value", "low", "high"):
-        getattr(paired, name)[:, rows] = getattr(welch, name)
-    return paired
-
-
-def _best(sweep: Sweep, found: Collected) -> stats.Best | None:
-    """Which cell of a two-way table is the best, and which are close; arms are its cells, row by row."""
-    better = metrics.lookup(sweep.metrics[0]).better
-    if better is None or not is_two_way(sweep):
-        return None
-    cells = found.values[0].reshape(-1, found.values.shape[-1])
-    return stats.best_of(-cells if better == "min" else cells)
-
-
-def _ranked(rows: Sequence[TableRow], best: stats.Best) -> tuple[TableRow, ...]:
-    """The rows with the standing of each cell that has a value."""
-    means = [cell.mean for row in rows for cell in row.cells]
-
-    def standing(at: int, cell: TableCell) -> Standing | None:
-        if at == best.index or (not best.freedom and cell.mean == means[best.index]):
-            return "best"
-        if cell.mean is None or not best.freedom:
-            return None
-        return "close" if best.close[at] else "separated"
-
-    numbered = enumerate(cell for row in rows for cell in row.cells)
-    ranked = iter([replace(cell, standing=standing(at, cell)) for at, cell in numbered])
-    return tuple(replace(row, cells=tuple(itertools.islice(ranked, len(row.cells)))) for row in rows)
+def _replicates(sweep: Sweep, found: Collected) -> Replicates:
+    """The values behind the cells, printed column by printed column."""
+    known = [metrics.lookup(name) for name in sweep.metrics]
+    shape = (len(sweep.columns) * len(known), len(sweep.rows), len(found.seeds))
+    values, states = found.values.transpose(2, 0, 1, 3).reshape(shape), found.states.transpose(2, 0, 1, 3)
+    keys = {
+        (cell.column * len(known) + m, cell.row): found.trials.keys.get((cell.row, cell.column, kind), {})
+        for m, kind in enumerate(home(metric, sweep) for metric in known)
+        for cell in sweep.cells
+    }
+    return Replicates(found.seeds, values, states.reshape(shape), keys)
 
 
 # ---- cells -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(sweep: Sweep, found: Collected, reference: stats.Array) -> tuple[TableRow, ...]:
-    """Every row with its cells. Arrays become lists first: 100,000 single look-ups in an array take a second."""
+def _rows(sweep: Sweep, found: Collected, compared: Compared, ranked: Sequence[Ranking]) -> tuple[TableRow, ...]:
+    """Every row with its cells."""
     known = [metrics.lookup(name) for name in sweep.metrics]
-    spread, difference = stats.spread(found.values), _difference(found.values, reference, found.unpaired)
-    ratios = any(metric.relative_to for metric in known)  # what alone shows the interval of its own mean
-    own = stats.paired(found.values, np.zeros(1)) if ratios else difference
-    parts = (spread.mean, spread.sd, difference.value, difference.low, difference.high, own.low, own.high)
-    numbers = np.stack(parts, axis=-1).tolist()
-    seeds = np.stack((spread.n, difference.n), axis=-1).tolist()
-    states = np.stack([(found.states == code).sum(axis=-1) for code in range(len(CODES) + 1)], axis=-1).tolist()
+    filler = _Filler.of(sweep, found, compared, ranked)
     at = {(cell.row, cell.column): cell for cell in sweep.cells}
-    references = {row.reference for row in sweep.rows}
 
     def cells(row: Row) -> Iterator[TableCell]:
-        kind: Pairing = "unpaired" if row.index in found.unpaired else "paired"
         for column in sweep.columns:
             cell = at.get((row.index, column.index))
             for number, metric in enumerate(known):
-                if cell is None:
-                    yield _EXCLUDED
-                    continue
-                n, pairs = seeds[number][row.index][column.index]
-                state, marks = _state(n, len(row.seeds), states[number][row.index][column.index])
-                shown = _shown(metric, numbers[number][row.index][column.index], row.reference is None)
-                if row.index in found.unpaired:
-                    shown = (*shown[:5], None, None)  # the reference's mean varies too, which this interval leaves out
-                mean, sd, delta, low, high, own_low, own_high = shown
-                published = cell.published.get(metric.name, {})
-                yield TableCell(
-                    mean, sd, n, len(row.seeds), delta, low, high, None if delta is None else kind, pairs, state, marks,
-                    published, own_low, own_high,
-                )  # fmt: skip
+                yield _EXCLUDED if cell is None else filler.cell(row, cell, number, metric)
 
+    references = {row.reference for row in sweep.rows}
+    extra = zip(sweep.rows, marks_of(sweep), changes_of(sweep), strict=True)
     return tuple(
-        TableRow(row.label, row.group, row.index in references, row.reference is not None, tuple(cells(row)))
-        for row in sweep.rows
-    )
+        TableRow(
+            row.label, row.group, row.index in references, row.reference is not None, tuple(cells(row)),
+            row.null, components, changes,
+        )
+        for row, components, changes in extra
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Filler:
+    """What cells are made of: lists over metrics, rows and columns, as 100,000 single look-ups in an array take a
+    second."""
+
+    sweep: Sweep
+    found: Collected
+    comparisons: Mapping[At, Comparison]
+    standings: Mapping[At, Standing]
+    numbers: list[list[list[list[float]]]]
+    """Mean, sd, difference with its ends, the mean's ends."""
+    seeds: list[list[list[list[int]]]]
+    """Behind the mean, and behind the difference."""
+    states: list[list[list[list[int]]]]
+    """How many seeds are in each state."""
+
+    @classmethod
+    def of(cls, sweep: Sweep, found: Collected, compared: Compared, ranked: Sequence[Ranking]) -> "_Filler":
+        """That of a table."""
+        spread, difference = stats.spread(found.values), compared.shown
+        ratios = any(
+            metrics.lookup(name).relative_to for name in sweep.metrics
+        )  # they alone show their mean's interval
+        own = stats.paired(found.values, np.zeros(1)) if ratios else difference
+        parts = (spread.mean, spread.sd, difference.value, difference.low, difference.high, own.low, own.high)
+        states = [(found.states == code).sum(axis=-1) for code in range(len(CODES) + 1)]
+        standings = {at: standing for ranking in ranked for at, standing in ranking.standings.items()}
+        return cls(
+            sweep, found, compared.comparisons, standings, np.stack(parts, axis=-1).tolist(),
+            np.stack((spread.n, difference.n), axis=-1).tolist(), np.stack(states, axis=-1).tolist(),
+        )  # fmt: skip
+
+    def cell(self, row: Row, cell: Cell, number: int, metric: Metric) -> TableCell:
+        """One metric of the cell; `number` is the metric's place."""
+        at, planned = (number, row.index, cell.column), len(row.seeds)
+        unpaired = row.index in self.found.unpaired
+        n, pairs = self.seeds[number][row.index][cell.column]
+        state, marks = _state(n, planned, self.states[number][row.index][cell.column])
+        mean, sd, delta, low, high, own_low, own_high = _shown(
+            metric, self.numbers[number][row.index][cell.column], row.reference is None
+        )
+        if unpaired:
+            own_low = own_high = None  # the reference's mean varies too, which this interval leaves out
+        kind: Pairing | None = None if delta is None else "unpaired" if unpaired else "paired"
+        published = cell.published.get(metric.name, {})
+        predicted = self._predicted(row, metric, at) if published and n > 1 else None
+        return TableCell(
+            mean, sd, n, planned, delta, low, high, kind, pairs, state, marks, published, own_low, own_high,
+            self.standings.get(at), self.comparisons.get(at), predicted,
+        )  # fmt: skip
+
+    def _predicted(self, row: Row, metric: Metric, at: At) -> tuple[float, float] | None:
+        """The prediction interval of one more run, where the number is one that chance moves."""
+        alone = row.reference is None or row.index in self.found.unpaired
+        if not metric.compared and (not metric.relative_to or alone):
+            return None
+        low, high = stats.prediction(self.found.values[at])
+        return float(low), float(high)
 
 
 def _shown(metric: Metric, numbers: Sequence[float], alone: bool) -> tuple[float | None, ...]:
@@ -189,7 +210,7 @@ def _shown(metric: Metric, numbers: Sequence[float], alone: bool) -> tuple[float
 
 
 def _state(n: int, planned: int, states: Sequence[int]) -> tuple[CellState, tuple[str, ...]]:
-    """State and marks of a cell with a value for `n` of its `planned` seeds; `states` counts them by `_CODES`."""
+    """State and marks of a cell with a value for `n` of its `planned` seeds; `states` counts them by `CODES`."""
     if n == planned:
         return "complete", ()
     _, complete, diverged, failed, running, _, stale = states

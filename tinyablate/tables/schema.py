@@ -44,6 +44,10 @@ class CellResult(NamedTuple):
     provenance: Provenance | None = None
     trial: Kind = "train"
     """Which kind of trial it is."""
+    compared: Mapping[str, float] | None = None
+    """As `values`, under the rule that verdicts use; None where that is the same."""
+    key: str = ""
+    """The trial's."""
 
 
 VerdictKind = Literal["better", "worse", "equivalent", "no difference", "too few seeds"]
@@ -98,7 +102,7 @@ class ColumnStatistics:
     """Pairs of seeds that detect the declared margin with 80 % power."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Replicates:
     """The values behind the cells, for whoever shows single seeds. Arrays, because tables of 100,000 trials exist."""
 
@@ -110,6 +114,16 @@ class Replicates:
     """(columns, rows, seeds): `arrays.CODES`; 0 where the seed is not planned."""
     keys: Mapping[tuple[int, int], Mapping[int, str]]
     """(column, row) -> seed -> the trial's key."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all of it is equal, nan to nan."""
+        return isinstance(other, Replicates) and (
+            (self.seeds, self.keys) == (other.seeds, other.keys)
+            and np.array_equal(self.values, other.values, equal_nan=True)
+            and np.array_equal(self.states, other.states)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -163,7 +177,7 @@ class TableCell:
     """Ends of the 95 % t interval of the mean; only of a metric that is itself a comparison, as a ratio is."""
     high: float | None = None
     standing: Standing | None = None
-    """Among the cells that it is ranked with (its column's, or all of a two-way table); None where nothing is ranked."""
+    """Among the cells that it is ranked with (its column's, or all of a two-way table); None where none is ranked."""
     comparison: Comparison | None = None
     predicted: tuple[float, float] | None = None
     """Ends of the 95 % prediction interval of one more run, to hold a published single run against."""
@@ -188,6 +202,42 @@ class TableRow:
     """What differs from the reference's recipe, in the first column that both have."""
 
 
+class Origin(NamedTuple):
+    """What computed some of a table's trials, on which data."""
+
+    data: str
+    fingerprint: str
+    provenance: Provenance
+    trials: int
+
+
+@dataclass(frozen=True)
+class About:
+    """By which rules a table was made and from what, for captions, checklists, and the question what it mixes."""
+
+    select: Select
+    margin: float | None
+    family: str
+    test: str
+    seeds: str
+    """In words: `0-5`, or the rule that adds them."""
+    measured_on: tuple[str, ...]
+    """Which images the values are of, in words."""
+    models: tuple[str, ...]
+    overrides: tuple[str, ...]
+    digest: str
+    """Of the sweep file with all that changes it."""
+    planned: int
+    """Trials."""
+    complete: int
+    origins: tuple[Origin, ...]
+    """Of the complete trials; sorted."""
+    weights: Mapping[str, tuple[str, ...]]
+    """Model -> digests of the pretrained weights that its complete trials started from."""
+    device_hours: float | None
+    """Of all attempts at its trials, failed ones included; None where nobody asked."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table with everything that any format prints of it."""
@@ -208,3 +258,5 @@ class Table:
     """One for each column, or none at all."""
     replicates: Replicates | None = None
     smoke: bool = False
+    about: About | None = None
+    """Of tables from a store."""

@@ -1,0 +1,180 @@
+"""One trial as text: what it is, where it stands, its attempts, and why it is as it is. It changes nothing."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from tinyablate.identity import differences, from_canonical
+from tinyablate.inspection import find
+from tinyablate.inspection.find import FoundTrial, Place
+from tinyablate.inspection.text import shown
+from tinyablate.recipe import field_specs, flatten
+from tinyablate.store.store import Store, open_existing
+from tinyablate.tables.render.words import line
+from tinyablate.terminal import duration
+
+MOST_LINES = 12
+"""A longer traceback is cut to its first line and its last ones, unless all of it is asked for."""
+
+
+def show_trial(database: str, prefix: str, *, why: bool = False, recipe: bool = False) -> str:
+    """One trial: identity, cells, what differs from its sweep's first row, attempts, outcome.
+
+    With `why` also what explains its state, tracebacks whole; with `recipe` every field of its recipe. Raises
+    UsageError.
+    """
+    with open_existing(database) as store:
+        trial = find.trial(store, prefix)
+        places = find.places(store, trial)
+        with store.engine().connect() as connection:
+            attempts = connection.execute(_ATTEMPTS, {"trial": trial.id}).fetchall()
+        lines = [*_identity(trial), *_places(places), *_changes(store, trial, places)]
+        lines += _recipe(trial) if recipe else []
+        lines += _explained(store, trial, attempts) if why else []
+        for attempt in attempts:
+            lines += _attempt(attempt, trial.accepted, why)
+    return "\n".join(lines)
+
+
+_ATTEMPTS = sa.text(
+    "SELECT a.*, e.host, e.device, e.torch, e.timm, e.git_commit, e.train_digest, o.epochs, o.best_epoch, "
+    "o.best_val_top1, o.last_val_top1, o.diverged_epoch FROM attempts a "
+    "LEFT JOIN environments e ON e.id = a.environment_id LEFT JOIN stored_outcomes o ON o.attempt_id = a.id "
+    "WHERE a.trial_id = :trial ORDER BY a.number"
+)
+
+
+def _identity(trial: FoundTrial) -> list[str]:
+    on = f" · measured on {trial.measured_on}" if trial.measured_on else ""
+    state = f"state {trial.state} · seed {trial.seed} · data {trial.fingerprint} · core {trial.core_version or '-'}{on}"
+    return [f"trial {trial.key}", state]
+
+
+def _places(places: tuple[Place, ...]) -> list[str]:
+    return [f"fills {place.version.said}: {line(place.label)}" for place in places] or ["fills no cell of any sweep"]
+
+
+def _changes(store: Store, trial: FoundTrial, places: tuple[Place, ...]) -> list[str]:
+    """What differs from the first row of each sweep, which is what most sweeps compare with."""
+    lines: dict[str, list[str]] = {}
+    for place in places:
+        first = find.first_of(store, place, trial.seed)
+        if first is None or place.version.said in lines:
+            continue
+        label, baseline = first
+        changed = differences(from_canonical(trial.canonical), from_canonical(baseline.canonical))
+        fields = [f"  {path}: {shown(before)} -> {shown(after)}" for path, (before, after) in changed.items()]
+        head = f"against {place.version.said}: {line(label)}"
+        lines[place.version.said] = [head, *fields] if fields else [f"{head}: the same recipe"]
+    return [line for found in lines.values() for line in found]
+
+
+def _recipe(trial: FoundTrial) -> list[str]:
+    """Every field as a sweep file would write it; what is left at its default is marked."""
+    specs, values = field_specs(), flatten(from_canonical(trial.canonical))
+    width = max(map(len, values))
+    texts = {path: _toml(value) for path, value in values.items()}
+    marks = {path: "" if value != specs[path].default else "  # default" for path, value in values.items()}
+    return ["", "recipe", *(f"  {path:<{width}} = {texts[path]}{marks[path]}" for path in values)]
+
+
+def _toml(value: Any) -> str:
+    """The value in TOML's own form."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return shown(value) if isinstance(value, bool) or value == int(value) else repr(value)
+
+
+# ---- attempts --------------------------------------------------------------------------------------------------------
+
+
+def _attempt(attempt: Any, accepted: int | None, whole: bool) -> list[str]:
+    ended = f" after {duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
+    counts = " (counts)" if attempt.id == accepted else ""
+    lines = ["", f"attempt {attempt.number}: {attempt.state}{counts}{ended}, job {attempt.job}, driver {attempt.owner}"]
+    if attempt.host:
+        batch = f", micro-batch {attempt.micro_batch}" if attempt.micro_batch else ""
+        lines.append(
+            f"  on {attempt.host}, {attempt.device}, torch {attempt.torch}, timm {attempt.timm}, "
+            f"commit {attempt.git_commit or '-'}, train {attempt.train_digest}, from epoch {attempt.from_epoch}{batch}"
+        )
+    if attempt.diverged_epoch is not None:
+        lines.append(f"  diverged in epoch {attempt.diverged_epoch}")
+    elif attempt.best_val_top1 is not None:
+        lines.append(
+            f"  {attempt.epochs} epochs, best top-1 {attempt.best_val_top1:.2f} % in epoch {attempt.best_epoch}, "
+            f"last {attempt.last_val_top1:.2f} %"
+        )
+    lines += [f"  cause: {attempt.cause}"] if attempt.cause else []
+    lines += [f"  {attempt.message}"] if attempt.message else []
+    return lines + ["  " + line for line in _traceback(attempt.traceback or "", whole)]
+
+
+def _traceback(text: str, whole: bool) -> list[str]:
+    lines = text.rstrip().splitlines()
+    if whole or len(lines) <= MOST_LINES:
+        return lines
+    cut = len(lines) - MOST_LINES + 2
+    return [lines[0], f"  … {cut} lines, shown by --why", *lines[cut + 1 :]]
+
+
+# ---- why -------------------------------------------------------------------------------------------------------------
+
+
+def _explained(store: Store, trial: FoundTrial, attempts: Sequence[Any]) -> list[str]:
+    """Why the trial is in its state, and what to do."""
+    last = attempts[-1] if attempts else None
+    again = "`tinyablate run` of one of its sweeps"
+    match trial.state:
+        case "failed" if last is not None:
+            text = f"its last attempt failed: {last.cause or 'no cause is known'}; {again} tries it again"
+        case "diverged":
+            return [
+                "",
+                "why: its loss stopped being finite; that is its result, and is not tried again",
+                *_curve(store, trial),
+            ]
+        case "running" if last is not None:
+            text = _running(store, trial, last) or f"its driver {last.owner} is gone; {again} takes it over"
+        case "pending" if last is not None:
+            text = f"it was given back ({last.cause or last.state}); {again} continues it"
+        case "pending":
+            text = f"nobody has begun it; {again} does"
+        case _:
+            return ["", "why: it has its result", *_curve(store, trial)]
+    return ["", f"why: {text}"]
+
+
+def _running(store: Store, trial: FoundTrial, last: Any) -> str:
+    """How far the trial has come, if its driver is alive."""
+    if not store.states([trial.key])[trial.key].live:
+        return ""
+    speed = f", {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
+    seen = duration(max(0.0, time.time() - last.heartbeat_at))
+    return f"driver {last.owner} computes it: epoch {last.epoch or '-'}{speed}, last heard of {seen} ago"
+
+
+def _curve(store: Store, trial: FoundTrial) -> list[str]:
+    """The epochs of the attempt that counts."""
+    from tinyablate.describe import columns_text
+
+    with store.engine().connect() as connection:
+        found = connection.execute(_EPOCHS, {"attempt": trial.accepted}).fetchall()
+    if not found:
+        return []
+    rows = [tuple("" if value is None else f"{value:.5g}" for value in row) for row in found]
+    text = columns_text(("epoch", "lr", "train_loss", "val_loss", "val_top1"), rows)
+    return ["  " + line for line in text.splitlines()]
+
+
+_EPOCHS = sa.text(
+    "SELECT e.epoch, e.lr, e.train_loss, e.val_loss, e.val_top1 FROM stored_epochs e "
+    "JOIN stored_outcomes o ON o.attempt_id = e.attempt_id AND o.observer = e.observer "
+    "WHERE e.attempt_id = :attempt ORDER BY e.epoch"
+)

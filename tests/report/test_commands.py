@@ -1,0 +1,80 @@
+"""`tinyablate report` and `serve` as a user types them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from reported import fill, write_sweep
+
+from tinyablate.cli import app
+from tinyablate.store.store import Store
+
+
+def run(*words: str) -> Result:
+    """The command line in this process."""
+    return CliRunner().invoke(app, words)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that commands run in, with a sweep and its results."""
+    monkeypatch.chdir(tmp_path)
+    sweep = write_sweep(tmp_path)
+    with Store("results/ablations.db") as store:
+        fill(store, sweep)
+    return tmp_path
+
+
+def test_report_is_about_everything_that_was_run(folder: Path) -> None:
+    """Without a name it is about the database's sweeps; it prints the path of the first page, alone on stdout."""
+    result = run("report")
+    assert (result.exit_code, result.stdout) == (0, "results/report/index.html\n")
+    assert (folder / "results" / "report" / "sweeps" / "mine.html").is_file()
+
+
+def test_report_of_one_sweep_takes_what_changes_it(folder: Path) -> None:
+    """--set and --seeds make it the report of another sweep, whose trials are not there; --out says where."""
+    result = run("report", "mine", "--set", "schedule.epochs=9", "--seeds", "0-1", "--out", "there")
+    assert (result.exit_code, result.stdout) == (0, "there/index.html\n")
+    (page,) = (folder / "there" / "sweeps").iterdir()
+    assert page.name.startswith("mine-")
+    assert "10 pending" in page.read_text()
+
+
+def test_a_sweep_whose_file_is_gone_is_named(folder: Path) -> None:
+    """Its line is on stderr; the report is of the others, here of none."""
+    (folder / "sweeps" / "mine.toml").unlink()
+    result = run("report")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("left out: mine: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("report", "--smoke"), "change a sweep: name one"),
+        (("report", "mien"), "no such sweep; did you mean 'mine'?"),
+        (("report", "mine", "--db", "x.db"), "no such database"),
+        (("report", "mine", "--out", "sweeps/mine.toml"), "is a file; a report is a folder"),
+        (("serve", "mien"), "no such sweep; did you mean 'mine'?"),
+        (("serve", "--db", "x.db"), "no such database"),
+    ],
+)
+def test_mistakes_are_told(folder: Path, words: tuple[str, ...], message: str) -> None:
+    """Each is one clear error of the user's, exit code 2."""
+    result = run(*words)
+    assert message in str(result.exception)
+    assert getattr(result.exception, "exit_code", 0) == 2
+
+
+def test_help_needs_no_templates() -> None:
+    """The commands' help imports neither jinja2 nor what pages are made of."""
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom tinyablate.cli import app\n"
+        "assert CliRunner().invoke(app, ['serve', '--help']).exit_code == 0\n"
+        "print(*{'jinja2', 'sqlalchemy', 'numpy', 'http.server'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,15 +1,15 @@
 """A store in a temporary folder, and trials to put into it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import analytic
 import pytest
 
-from tinyablate.identity import canonical, trial_key
+from tinyablate.identity import CORE_VERSION, canonical, trial_key
 from tinyablate.job import Outcome
 from tinyablate.recipe import Recipe, build
-from tinyablate.store.records import CellOf, NewTrial, SweepRecord
+from tinyablate.store.records import CellOf, EnvironmentRecord, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 
 
@@ -31,6 +31,22 @@ def new_trial(seed: int = 0, **changes: object) -> NewTrial:
     made = recipe(**changes)
     text = canonical(made)
     return NewTrial(trial_key(text, seed, "shapes-v1"), made, text, seed, "shapes-v1")
+
+
+@pytest.fixture(name="new_trial")
+def new_trial_fixture() -> Callable[..., NewTrial]:
+    """Makes a trial of the small recipe with changes."""
+    return new_trial
+
+
+@pytest.fixture
+def environment() -> EnvironmentRecord:
+    """A place to compute in."""
+    return EnvironmentRecord(
+        host="machine.example", device="cpu", driver="", python="3.11", torch="2.15", torchvision="0.29", timm="1.0.31",
+        ray="2.60", tinyablate="0.1.0", core_version=CORE_VERSION, train_digest="abc", git_commit="c0ffee",
+        data_digest="d", weights_digest="", threads=1, compiled=False, memory_format="x",
+    )  # fmt: skip
 
 
 @pytest.fixture

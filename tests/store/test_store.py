@@ -25,11 +25,6 @@ from tinyablate.store.store import Store
 from tinyablate.sweep.metrics import KNOWN
 
 OutcomeOf = Callable[[NewTrial], Outcome]
-ENVIRONMENT = EnvironmentRecord(
-    host="host", device="cpu", driver="", python="3.11", torch="2.15", torchvision="0.29", timm="1.0.31", ray="2.60",
-    tinyablate="0.1.0", core_version=CORE_VERSION, train_digest="abc", git_commit="c0ffee", data_digest="d",
-    weights_digest="", threads=1, compiled=False, memory_format="x",
-)  # fmt: skip
 
 
 def rows(store: Store, sql: str) -> list[tuple[object, ...]]:
@@ -75,9 +70,9 @@ def test_a_result_is_stored_whole(store: Store, trials: list[NewTrial], outcome_
     assert store.finish(claim, outcome)
     best = max(outcome.epochs, key=lambda epoch: epoch.val_top1)
     assert rows(
-        store, "SELECT state, best_epoch, best_val_top1, last_val_loss, parameters FROM results WHERE state='complete'"
+        store, "SELECT state, best_epoch, best_val_top1, last_val_loss, parameters FROM trials WHERE state='complete'"
     ) == [("complete", best.epoch, best.val_top1, outcome.epochs[-1].val_loss, 5)]
-    assert rows(store, "SELECT epoch, val_top1 FROM curves") == [(e.epoch, e.val_top1) for e in outcome.epochs]
+    assert rows(store, "SELECT epoch, val_top1 FROM epochs") == [(e.epoch, e.val_top1) for e in outcome.epochs]
     assert rows(store, "SELECT count(*), max(length(bits)) FROM correctness") == [(3, 1)]
     assert rows(store, "SELECT value FROM metrics WHERE name = 'extra'") == [(1.5,)]
     assert store.states([trials[0].key])[trials[0].key] == ("complete", CORE_VERSION, False)
@@ -85,15 +80,15 @@ def test_a_result_is_stored_whole(store: Store, trials: list[NewTrial], outcome_
 
 def test_every_fact_and_measurement_has_its_column(store: Store, trials: list[NewTrial]) -> None:
     """A measure trial's metrics stand in the columns of `outcomes` of their names, counts as whole numbers."""
-    names = [m.name for m in KNOWN.values() if m.source != "epochs" and not m.relative_to]
+    names = [m.name for m in KNOWN.values() if m.source in ("facts", "measured") and not m.relative_to]
     assert set(names) == set(schema.FACTS)
     trial = dataclasses.replace(trials[0], key="0" * 32, kind="measure", measured_on="NVIDIA H200")
     store.register(SweepRecord("digest", "demo/x", "A title", "text", False, ""), [trial], [])
     (claim,) = store.claim([trial.key], "job")
     store.finish(claim, Outcome("complete", (), tuple((name, 7.0) for name in names)))
-    assert rows(
-        store, f"SELECT kind, measured_on, state, epochs, {', '.join(names)} FROM results WHERE epochs = 0"
-    ) == [("measure", "NVIDIA H200", "complete", 0, *[7] * len(names))]
+    assert rows(store, f"SELECT kind, measured_on, state, epochs, {', '.join(names)} FROM trials WHERE epochs = 0") == [
+        ("measure", "NVIDIA H200", "complete", 0, *[7] * len(names))
+    ]
     (types,) = rows(store, "SELECT typeof(macs), typeof(checkpoint_bytes), typeof(epoch_seconds) FROM outcomes")
     assert types == ("integer", "integer", "real")
 
@@ -119,7 +114,7 @@ def test_late_result_is_superseded(
     assert store.finish(second, outcome_of(trials[0]))
     assert rows(store, "SELECT number, state FROM attempts ORDER BY number") == [(1, "superseded"), (2, "complete")]
     assert rows(store, "SELECT count(*) FROM outcomes") == [(2,)]
-    assert rows(store, "SELECT count(*) FROM results WHERE best_val_top1 IS NOT NULL") == [(1,)]
+    assert rows(store, "SELECT count(*) FROM trials WHERE best_val_top1 IS NOT NULL") == [(1,)]
 
 
 def test_a_dead_drivers_claim_is_free_at_once(tmp_path: Path, store: Store, trials: list[NewTrial]) -> None:
@@ -205,18 +200,18 @@ def test_heartbeat_renews_only_what_is_held(store: Store, trials: list[NewTrial]
     held, fenced = store.claim([trials[0].key, trials[1].key], "job")
     store.release(fenced, "stopped")
     time.sleep(0.01)
-    before = dict(rows(store, "SELECT key, lease_until FROM trials WHERE state = 'running'"))
+    before = dict(rows(store, "SELECT key, lease_until FROM stored_trials WHERE state = 'running'"))
     store.heartbeat({held: Progress(2, 3, 1, 9, 123.0), fenced: None})
-    after = dict(rows(store, "SELECT key, lease_until FROM trials WHERE lease_until IS NOT NULL"))
+    after = dict(rows(store, "SELECT key, lease_until FROM stored_trials WHERE lease_until IS NOT NULL"))
     assert set(after) == {trials[0].key}
     assert after[trials[0].key] > before[trials[0].key]
     assert rows(store, "SELECT epoch, images_per_second FROM attempts WHERE number = 1 AND epoch = 2") == [(2, 123.0)]
 
 
-def test_environment_is_recorded_once(store: Store, trials: list[NewTrial]) -> None:
+def test_environment_is_recorded_once(store: Store, trials: list[NewTrial], environment: EnvironmentRecord) -> None:
     """Attempts in the same place share one environment row."""
     for claim in store.claim([trial.key for trial in trials], "job"):
-        store.begin(claim, ENVIRONMENT, 1, None)
+        store.begin(claim, environment, 1, None)
     assert rows(store, "SELECT count(DISTINCT environment_id), (SELECT count(*) FROM environments) FROM attempts") == [
         (1, 1)
     ]
@@ -324,7 +319,7 @@ def test_migrations_lead_to_the_schema_that_the_code_declares(store: Store) -> N
         found = {column["name"]: str(column["type"]) for column in inspector.get_columns(name)}
         assert found == {column.name: str(column.type) for column in table.columns}, name
     fields = {schema.column_name(path) for path in field_specs()}
-    assert fields <= {column["name"] for column in inspector.get_columns("results")}
+    assert fields <= {column["name"] for column in inspector.get_columns("trials")}
 
 
 @pytest.mark.parametrize(
@@ -337,7 +332,7 @@ def test_stored_databases_of_every_version_still_open(stored: Path, tmp_path: Pa
     with Store(tmp_path / "old.db") as store:
         assert rows(store, "SELECT max(version) FROM schema_version") == [(schema.SCHEMA_VERSION,)]
         assert rows(
-            store, "SELECT state, count(*), round(sum(last_val_top1), 6) FROM results WHERE kind = 'train' GROUP BY 1"
+            store, "SELECT state, count(*), round(sum(last_val_top1), 6) FROM trials WHERE kind = 'train' GROUP BY 1"
         ) == [("complete", 6, 435.063687), ("diverged", 3, 214.270897), ("failed", 3, None)]
 
 
@@ -351,18 +346,19 @@ def test_older_results_have_the_new_fields_at_their_defaults(version: int, tmp_p
     default = row_forms.recipe_columns(Recipe(model=Model(name="any")))
     columns = [column for column in default if column not in known]
     with Store(tmp_path / "old.db") as store:
-        found = rows(store, f"SELECT DISTINCT {', '.join(columns)} FROM results")
+        found = rows(store, f"SELECT DISTINCT {', '.join(columns)} FROM trials")
     assert found == [tuple(default[column] for column in columns)]
 
 
-def test_a_measurement_of_version_3_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_measurement_of_version_3_is_kept(version: int, tmp_path: Path) -> None:
     """The fixture's measurement, micro-batch and estimate are read as they were written."""
     with sqlite3.connect(tmp_path / "old.db") as connection:
-        connection.executescript((Path(__file__).parent / "fixtures" / "schema-3.sql").read_text())
+        connection.executescript((Path(__file__).parent / "fixtures" / f"schema-{version}.sql").read_text())
     with Store(tmp_path / "old.db") as store:
         assert rows(
             store,
-            "SELECT measured_on, macs, epoch_seconds, train_peak_memory FROM results "
+            "SELECT measured_on, macs, epoch_seconds, train_peak_memory FROM trials "
             "WHERE kind = 'measure' AND state = 'complete'",
         ) == [("NVIDIA H200", 1_500_000_000, 2.5, 2**31)]
         assert store.limits() == {MemoryKey("test_resnet", 32, "all", "bf16", "NVIDIA H200"): 25}

@@ -1,52 +1,152 @@
-"""The Parquet mirror beside the database, for pandas, polars and DuckDB. Written, never read, by tinyablate."""
+"""Typed Parquet files of what the database answers, and the mirror of the views beside it. No file is read back."""
 
+import itertools
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from tinyablate.errors import StoreError
 from tinyablate.store import schema
-from tinyablate.store.store import CHUNK, Store
+from tinyablate.store.columns import ColumnType, views
+from tinyablate.store.store import Store
 
-_QUERIES = {
-    "trials": "SELECT * FROM results",
-    "epochs": "SELECT * FROM curves",
-    "outcomes": "SELECT o.*, t.key AS trial, a.state AS attempt_state, "
-    "t.accepted_attempt_id = o.attempt_id AS accepted "
-    "FROM outcomes o JOIN trials t ON t.id = o.trial_id JOIN attempts a ON a.id = o.attempt_id",
-    "cells": "SELECT s.name AS sweep, s.digest, s.smoke, c.row_index, c.column_index, c.row_label, c.column_label, "
-    "t.key AS trial, t.seed, t.state FROM cells c "
-    "JOIN sweeps s ON s.id = c.sweep_id JOIN trials t ON t.id = c.trial_id",
-}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_AT_A_TIME = 2_000
+"""That are Python objects: as many as fit a processor's cache, for more take twice as long each."""
+
+GROUP = 100_000
+"""Rows that are written at a time: a row group of the file."""
+
+STAMP = b"tinyablate.stamp"
+"""Entry of a file's own metadata: what the database held when it was written."""
 
 
-def mirror(store: Store) -> Path:
-    """Write trials, epochs, outcomes and cells to `parquet/` beside the database; each file aside, then renamed."""
+class FileColumn(NamedTuple):
+    """A column of a file."""
+
+    name: str
+    type: ColumnType | Literal["binary"]
+
+
+def arrow_type(kind: str) -> "pa.DataType":
+    """The Arrow type of a column: whole numbers and others have 64 bits."""
+    import pyarrow as pa
+
+    types: Mapping[str, Callable[[], Any]] = {
+        "integer": pa.int64, "real": pa.float64, "text": pa.string, "boolean": pa.bool_, "binary": pa.binary,
+    }  # fmt: skip
+    return types[kind]()
+
+
+def columns_of(view: str) -> tuple[FileColumn, ...]:
+    """The columns of a view, as those of its file."""
+    return tuple(FileColumn(column.name, column.type) for column in views()[view])
+
+
+def write(
+    path: Path,
+    columns: Sequence[FileColumn],
+    rows: Iterable[Sequence[Sequence[Any]]],
+    stamp: str = "",
+    change: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> None:
+    """Write rows, which come in lists, to a file: aside, then renamed.
+
+    `change` maps a column's name to a function of its values. Raises StoreError on a value that is not of its column's
+    type.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    fields = [pa.field(column.name, arrow_type(column.type)) for column in columns]
+    form = pa.schema(fields, {STAMP: stamp.encode()} if stamp else None)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.parquet")
+    try:
+        with pq.ParquetWriter(aside, form, compression="zstd") as writer:
+            for group in _groups(rows):
+                batches = [_batch(columns, batch, form, change or {}) for batch in group]
+                writer.write_table(pa.Table.from_batches(batches), GROUP)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _groups(batches: Iterable[Sequence[Any]]) -> Iterator[Iterator[Sequence[Any]]]:
+    """The batches, as many at a time as make a row group."""
+    pending = iter(batches)
+    for first in pending:
+        yield itertools.chain([first], itertools.islice(pending, GROUP // ROWS_AT_A_TIME - 1))
+
+
+def _batch(
+    columns: Sequence[FileColumn], rows: Sequence[Sequence[Any]], form: "pa.Schema",
+    change: Mapping[str, Callable[[Any], Any]],
+) -> "pa.RecordBatch":  # fmt: skip
+    import pyarrow as pa
+
+    values = zip(columns, zip(*rows, strict=True), strict=True)
+    return pa.RecordBatch.from_arrays([_array(*each, change) for each in values], schema=form)
+
+
+def _array(column: FileColumn, values: Sequence[Any], change: Mapping[str, Callable[[Any], Any]]) -> "pa.Array":
+    import pyarrow as pa
+
+    if column.name in change:
+        values = list(map(change[column.name], values))
+    if column.type == "boolean":
+        values = [None if value is None else bool(value) for value in values]
+    try:
+        return pa.array(values, arrow_type(column.type))
+    except (pa.ArrowException, OverflowError) as error:  # SQLite's columns hold whatever they were given
+        raise StoreError(f"column {column.name}: holds what is no {column.type}: {error}") from error
+
+
+def answers(connection: sa.Connection, sql: str) -> Iterator[Sequence[Sequence[Any]]]:
+    """The rows of a SELECT in lists, read by the driver itself: SQLAlchemy's rows would cost as much again."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    cursor = driver.execute(sql)
+    while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+        yield rows
+
+
+def mirror(store: Store) -> Path:
+    """Write the views to `parquet/` beside the database; nothing where the files are of what it holds already."""
     folder = store.home / "parquet"
     folder.mkdir(exist_ok=True)
-    types = _arrow_types(pa)
     with store.engine().connect() as connection:
-        for name, sql in _QUERIES.items():
-            result = connection.execution_options(yield_per=CHUNK).execute(sa.text(sql))
-            schema_of_file = pa.schema([(column, types.get(column, pa.string())) for column in result.keys()])  # noqa: SIM118
-            aside = folder / f".{name}.{os.getpid()}.parquet"
-            with pq.ParquetWriter(aside, schema_of_file) as writer:
-                for rows in result.partitions():
-                    writer.write_table(pa.table(list(map(list, zip(*rows, strict=True))), schema=schema_of_file))
-            os.replace(aside, folder / f"{name}.parquet")
+        connection.exec_driver_sql("BEGIN")  # all files show the same moment
+        stamp = _stamp(store, connection)
+        for name in views():
+            path = folder / f"{name}.parquet"
+            if _stamp_of(path) != stamp:
+                columns = columns_of(name)
+                sql = f"SELECT {', '.join(column.name for column in columns)} FROM {name}"
+                write(path, columns, answers(connection, sql), stamp)
+        connection.exec_driver_sql("COMMIT")
     return folder
 
 
-def _arrow_types(pa: "object") -> dict[str, object]:
-    """Column name -> Arrow type, from the schema: a column keeps its type even while it is all NULL."""
-    by_python = {int: pa.int64(), float: pa.float64(), bool: pa.int64()}  # type: ignore[attr-defined]
-    types = {
-        column.name: by_python.get(column.type.python_type, pa.string())  # type: ignore[attr-defined]
-        for table in schema.metadata.tables.values()
-        for column in table.columns
-        if column.type.python_type is not bytes
-    }
-    return types | {"trial": pa.string(), "accepted": pa.int64()}  # type: ignore[attr-defined]
+def _stamp(store: Store, connection: sa.Connection) -> str:
+    """What changes whenever a line of a view does."""
+    sql = (
+        "SELECT (SELECT count(*) FROM stored_trials), (SELECT max(updated_at) FROM stored_trials), "
+        "(SELECT max(id) FROM attempts), (SELECT count(*) FROM stored_cells), (SELECT count(*) FROM stored_outcomes)"
+    )
+    return " ".join(map(repr, (store.path.name, schema.SCHEMA_VERSION, *connection.exec_driver_sql(sql).one())))
+
+
+def _stamp_of(path: Path) -> str:
+    """The stamp of a file that is there; empty where it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return str((pq.read_schema(path).metadata or {}).get(STAMP, b"").decode())
+    except (OSError, pa.ArrowException):
+        return ""

@@ -1,20 +1,24 @@
 """Reading the results database: outcomes, times, and one SELECT of the user's, read-only by construction."""
 
+import contextlib
 import itertools
+import re
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from tinyablate.errors import StoreError, UsageError, nearest
 from tinyablate.store import schema
+from tinyablate.store.columns import RENAMED, VIEWS, views
 from tinyablate.store.records import EstimateRecord
 from tinyablate.store.store import CHUNK, Store
 
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_TABLES = [name for name in schema.metadata.tables if not name.startswith("stored_")]
 _PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "foreign_key_list"}
 
 
@@ -49,12 +53,9 @@ def outcomes_of(store: Store, keys: Sequence[str], columns: Sequence[str]) -> di
         .outerjoin(schema.outcomes, o.attempt_id == t.accepted_attempt_id)
     )  # fmt: skip
     found: dict[str, StoredOutcome] = {}
-    with store.engine().connect() as connection:
-        for start in range(0, len(keys), CHUNK):
-            chunk = connection.execute(wanted.where(t.key.in_(keys[start : start + CHUNK])))
-            for key, state, core, owner, until, environment, epoch, *values in chunk.fetchall():
-                live = state == "running" and store.lease_holds(owner, until)
-                found[key] = StoredOutcome(state, core, live, environment, epoch, tuple(values))
+    for key, state, core, owner, until, environment, epoch, *values in _by_keys(store, wanted, keys):
+        live = state == "running" and store.lease_holds(owner, until)
+        found[key] = StoredOutcome(state, core, live, environment, epoch, tuple(values))
     return found
 
 
@@ -71,11 +72,109 @@ def epochs_of(
     if only:
         wanted = wanted.where(e.epoch.in_(only))
     found: dict[str, dict[int, tuple[float | None, ...]]] = {}
-    with store.engine().connect() as connection:
-        for start in range(0, len(keys), CHUNK):
-            for key, epoch, *values in connection.execute(wanted.where(t.key.in_(keys[start : start + CHUNK]))):
-                found.setdefault(key, {})[epoch] = tuple(values)
+    for key, epoch, *values in _by_keys(store, wanted, keys):
+        found.setdefault(key, {})[epoch] = tuple(values)
     return found
+
+
+def noted(store: Store, keys: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Trial key -> name -> value of these entries of `metrics`, of accepted attempts; what is not there is left out."""
+    t, m = schema.trials.c, schema.metrics.c
+    wanted = sa.select(t.key, m.name, m.value).join_from(
+        schema.trials, schema.metrics, m.attempt_id == t.accepted_attempt_id
+    )
+    found: dict[str, dict[str, float]] = {}
+    for key, name, value in _by_keys(store, wanted.where(m.name.in_(names), m.value.is_not(None)), keys):
+        found.setdefault(key, {})[name] = value
+    return found
+
+
+def device_hours(store: Store, keys: Sequence[str]) -> dict[str, float]:
+    """Trial key -> hours of the device that its attempts had it, failed ones included, in wall time.
+
+    A job of several trials counts for each of them by its share. Trials that were never tried are left out.
+    """
+    t, a = schema.trials.c, schema.attempts.c
+    seconds = sa.func.sum((sa.func.coalesce(a.ended_at, a.heartbeat_at) - a.started_at) / a.job_trials)
+    wanted = sa.select(t.key, seconds / 3600).join_from(schema.trials, schema.attempts, a.trial_id == t.id)
+    return dict(_by_keys(store, wanted.group_by(t.key), keys))
+
+
+def bits_of(store: Store, keys: Sequence[str], rule: Literal["best", "last"]) -> dict[str, bytes]:
+    """Trial key -> a bit per evaluated image at its best or last epoch, the most significant first: top-1 was right.
+
+    In the order of the data set; zeros fill the last byte. Trials without a result, or without bits, are left out.
+    """
+    t, o, c = schema.trials.c, schema.outcomes.c, schema.correctness.c
+    at = o.best_epoch if rule == "best" else o.epochs
+    wanted = (
+        sa.select(t.key, c.bits)
+        .join_from(schema.trials, schema.outcomes, o.attempt_id == t.accepted_attempt_id)
+        .join(schema.correctness, (c.attempt_id == o.attempt_id) & (c.observer == o.observer) & (c.epoch == at))
+    )
+    return dict(_by_keys(store, wanted, keys))
+
+
+class EpochBits(NamedTuple):
+    """What a trial got right over its epochs."""
+
+    epochs: tuple[int, ...]
+    val_top1: tuple[float, ...]
+    """Percent."""
+    bits: tuple[bytes, ...]
+    """Per epoch as `bits_of` gives them; `cross_fit.unpacked` makes an array of them."""
+
+
+def epoch_bits(store: Store, key: str) -> EpochBits:
+    """The bits of every epoch of the trial's accepted attempt, of the observer that its outcome is of."""
+    t, o, e, c = schema.trials.c, schema.outcomes.c, schema.epochs.c, schema.correctness.c
+    wanted = (
+        sa.select(t.key, e.epoch, e.val_top1, c.bits)
+        .join_from(schema.trials, schema.outcomes, o.attempt_id == t.accepted_attempt_id)
+        .join(schema.epochs, (e.attempt_id == o.attempt_id) & (e.observer == o.observer))
+        .join(schema.correctness, (c.attempt_id == e.attempt_id) & (c.observer == e.observer) & (c.epoch == e.epoch))
+        .order_by(e.epoch)
+    )
+    columns = tuple(zip(*(values for _, *values in _by_keys(store, wanted, [key])), strict=True))
+    return EpochBits(*columns) if columns else EpochBits((), (), ())
+
+
+LOOK_UP = 3
+"""Reading a trial by its key takes so many times as long as reading it where all are read in order."""
+
+
+def _by_keys(store: Store, wanted: "sa.Select[Any]", keys: Sequence[str]) -> Iterator[Any]:
+    """The rows of `wanted`, whose first column is the trial's key, for the trials with these keys."""
+    with store.engine().connect() as connection:
+        stored = connection.scalar(sa.select(sa.func.max(schema.trials.c.id))) or 0
+        if len(keys) * LOOK_UP > stored and stored > CHUNK:
+            asked = set(keys)
+            yield from (row for row in connection.execute(wanted).fetchall() if row[0] in asked)
+            return
+        for start in range(0, len(keys), CHUNK):
+            chunk = schema.trials.c.key.in_(keys[start : start + CHUNK])
+            yield from connection.execute(wanted.where(chunk)).fetchall()
+
+
+class Swept(NamedTuple):
+    """A version of a sweep that was run."""
+
+    name: str
+    smoke: bool
+    digest: str
+    overrides: str
+    """The `path=value` texts, a line each."""
+    created_at: float
+    text: str
+    """The file and all that it extends, verbatim."""
+
+
+def swept(store: Store) -> list[Swept]:
+    """Every version of every sweep that was run, the one that was first run last leading."""
+    s = schema.sweeps.c
+    wanted = sa.select(s.name, s.smoke, s.digest, s.overrides, s.created_at, s.text)
+    with store.engine().connect() as connection:
+        return [Swept(*row) for row in connection.execute(wanted.order_by(s.created_at.desc(), s.id.desc()))]
 
 
 def measured_devices(store: Store) -> list[str]:
@@ -131,12 +230,14 @@ _TIMED = """
 SELECT a.id, v.canonical, o.train_images_per_second AS train, o.inference_images_per_second AS inference,
     CASE WHEN a.from_epoch = 1 THEN a.ended_at - a.started_at END AS whole, e.seconds, e.images_per_second AS rate
 FROM (
-    SELECT a.* FROM variants v JOIN trials t ON t.variant_id = v.id JOIN attempts a ON a.id = t.accepted_attempt_id
+    SELECT a.* FROM variants v JOIN stored_trials t ON t.variant_id = v.id
+    JOIN attempts a ON a.id = t.accepted_attempt_id
     JOIN environments n ON n.id = a.environment_id
     WHERE v.model_name IN :models AND coalesce(t.measured_on, n.device) = :device ORDER BY a.id DESC LIMIT :most
 ) a
-JOIN trials t ON t.id = a.trial_id JOIN variants v ON v.id = t.variant_id JOIN outcomes o ON o.attempt_id = a.id
-LEFT JOIN epochs e ON e.attempt_id = a.id AND e.seconds > 0 AND e.images_per_second > 0
+JOIN stored_trials t ON t.id = a.trial_id JOIN variants v ON v.id = t.variant_id
+JOIN stored_outcomes o ON o.attempt_id = a.id
+LEFT JOIN stored_epochs e ON e.attempt_id = a.id AND e.seconds > 0 AND e.images_per_second > 0
 ORDER BY a.id DESC, e.epoch
 """
 
@@ -189,7 +290,8 @@ WHERE x.made_at = (SELECT max(made_at) FROM estimates WHERE sweep_id = x.sweep_i
 _JOBS = """
 SELECT min(a.started_at) AS started, max(coalesce(a.ended_at, a.heartbeat_at)) AS ended,
     sum(a.state = 'running') AS running
-FROM attempts a WHERE a.started_at >= :made_at AND a.trial_id IN (SELECT trial_id FROM cells WHERE sweep_id = :sweep)
+FROM attempts a
+WHERE a.started_at >= :made_at AND a.trial_id IN (SELECT trial_id FROM stored_cells WHERE sweep_id = :sweep)
 GROUP BY a.job
 """
 
@@ -199,18 +301,68 @@ def run_sql(path: Path, sql: str) -> Rows:
     every operation but reading is denied when the statement is prepared. Raises UsageError on anything else."""
     if not path.exists():
         raise StoreError(f"{path}: no such database; run a sweep first (tinyablate run SWEEP), or name one: --db PATH")
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)
-    try:
-        connection.set_authorizer(_authorize)
-        connection.set_progress_handler(lambda: 0, 1_000_000)  # lets Ctrl-C in
+    with asking(path, sql) as connection:
+        _refuse_older(connection, path)
         cursor = connection.execute(sql)
         if cursor.description is None:
             raise UsageError("query: only a SELECT can be asked; the database is opened read-only")
         return Rows(tuple(column[0] for column in cursor.description), tuple(cursor.fetchall()))
+
+
+MAPPED_BYTES = 2**31
+"""So much of a file is read as memory, as far as SQLite was built to: a scan of millions of rows takes half as long."""
+
+
+@contextlib.contextmanager
+def asking(path: Path, sql: str) -> Iterator[sqlite3.Connection]:
+    """A connection to the database at `path` that can only read. What SQLite has against `sql` is a UsageError."""
+    connection = connect(path)
+    try:
+        connection.set_authorizer(_authorize)
+        connection.set_progress_handler(lambda: 0, 1_000_000)  # lets Ctrl-C in
+        yield connection
     except (sqlite3.Error, UnicodeError) as error:
-        raise UsageError(f"query: {_explained(str(error))}") from error
+        raise UsageError(f"query: {_explained(str(error), sql)}") from error
     finally:
         connection.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The database at `path`, opened read-only; also in a folder that we may not write in, such as a colleague's.
+
+    There SQLite cannot make its -shm file; but without a -wal file nobody has the database open, so that it may be
+    taken for one that does not change.
+    """
+    for options in ("mode=ro", "mode=ro&immutable=1"):
+        connection = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, timeout=30)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+            connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
+        except sqlite3.OperationalError:
+            if "immutable" in options or Path(f"{path}-wal").exists():
+                break
+            connection.close()
+        except sqlite3.DatabaseError:
+            break  # whoever asks is told
+        else:
+            break
+    return connection
+
+
+def _refuse_older(connection: sqlite3.Connection, path: Path) -> None:
+    """A question to the views of another version would be answered by SQLite's complaints about columns."""
+    with contextlib.suppress(sqlite3.Error):  # no database of ours: SQLite's own words are better
+        (version,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+        if version is not None and version < schema.SCHEMA_VERSION:
+            raise older(path, version)
+
+
+def older(path: Path, version: int) -> StoreError:
+    """What to do about a database of an older schema that is opened for reading alone."""
+    return StoreError(
+        f"{path}: has schema version {version}, and is opened for reading alone; other commands bring it to version "
+        f"{schema.SCHEMA_VERSION}: tinyablate status --db {path}"
+    )
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
@@ -220,16 +372,37 @@ def _authorize(action: int, first: str | None, second: str | None, *_: object) -
     return sqlite3.SQLITE_DENY
 
 
-def _explained(message: str) -> str:
+def _explained(message: str, sql: str) -> str:
     """SQLite's message, with what to do about it."""
     if message.startswith("not authorized") or "prohibited" in message:
         return "only a SELECT can be asked; the database is opened read-only"
-    if message.startswith("no such table: "):
-        tables = [*schema.metadata.tables, "results", "curves"]
-        return f"{message}{nearest(message.removeprefix('no such table: '), tables)}; tables: {', '.join(tables)}"
-    if message.startswith("no such column: "):
-        typed = message.removeprefix("no such column: ")
-        columns = {column.name for table in schema.metadata.tables.values() for column in table.columns} - {typed}
-        fields = sorted(name for name in columns if name.endswith(f"_{typed}"))
-        return f"{message}; did you mean '{fields[0]}'?" if fields else f"{message}{nearest(typed, sorted(columns))}"
+    what, _, typed = message.partition(": ")
+    if what == "no such table":
+        return f"{message}{_renamed(typed)}; views: {', '.join(VIEWS)}; tables: {', '.join(_TABLES)}"
+    if what == "no such column":
+        return message + _nearest_column(typed, sql)
     return message
+
+
+def _renamed(typed: str) -> str:
+    """Which table or view may be meant by `typed`."""
+    if typed in RENAMED:
+        return f"; it is now called {RENAMED[typed]}"
+    return nearest(typed, [*VIEWS, *_TABLES])
+
+
+def _nearest_column(typed: str, sql: str) -> str:
+    """Which column of the tables that `sql` names may be meant by `typed`; of any table, where it names none."""
+    known = {name: [column.name for column in columns] for name, columns in views().items()}
+    known |= {name: list(table.columns.keys()) for name, table in schema.metadata.tables.items()}
+    asked = [name for name in re.findall(r"\b(?:from|join)\s+\W?(\w+)", sql, re.IGNORECASE) if name in known]
+    columns = sorted({column for name in asked or known for column in known[name]})
+    leaf = typed.rpartition(".")[2]
+    meant = [name for name in columns if name.endswith(f"_{leaf}")]
+    meant = meant or [name for name in columns if name.startswith(leaf) and len(leaf) > 2]
+    elsewhere = [name for name in VIEWS if leaf in known[name]] or [name for name in known if leaf in known[name]]
+    if meant:
+        return f"; did you mean '{meant[0]}'?"
+    if elsewhere:
+        return f"; it is a column of {' and '.join(elsewhere)}"
+    return nearest(leaf, columns) or "; the columns: tinyablate schema"

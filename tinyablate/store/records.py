@@ -95,6 +95,36 @@ class EstimateRecord:
 
 
 @dataclass(frozen=True)
+class ProtocolRecord:
+    """By which rules a sweep is judged, as settled before its results are seen."""
+
+    metric: str
+    select: str
+    margin: float | None
+    family: str
+    test: str
+    seeds_rule: str
+    digest: str
+    """Hash of them all."""
+
+
+@dataclass(frozen=True)
+class ExtensionRecord:
+    """Seeds that a row got beyond those it had, by the sweep's rule."""
+
+    row_label: str
+    column_label: str
+    from_n: int
+    to_n: int
+    first_n: int
+    """Seeds of the first stage, from which the rule reckons."""
+    sd: float | None
+    """Of the first stage's differences."""
+    half_width: float | None
+    """That the rule aims at."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """The right to compute one trial, until the lease ends."""
 

@@ -40,7 +40,9 @@ def best_epoch(epochs: Sequence[EpochResult]) -> EpochResult:
 
 
 def outcome_columns(outcome: Outcome) -> dict[str, Any]:
-    """The row of `outcomes`: numbers of the best and of the last epoch, both, whatever a table will select."""
+    """The row of `outcomes`: numbers under every rule of selection, whatever a table will select."""
+    from tinyablate.store.cross_fit import cross_fitted  # numpy
+
     values: dict[str, Any] = {
         "state": outcome.state,
         "epochs": len(outcome.epochs),
@@ -52,6 +54,8 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
         values |= {"observer": last.observer, "best_epoch": best.epoch}
         values |= {f"best_{name}": _finite(getattr(best, name)) for name in _MEASURED}
         values |= {f"last_{name}": _finite(getattr(last, name)) for name in _MEASURED}
+        bits, top1 = zip(*((epoch.correct, epoch.val_top1) for epoch in outcome.epochs), strict=True)
+        values["cross_fitted_val_top1"] = cross_fitted(bits, top1)
     return values
 
 

@@ -1,5 +1,8 @@
 """The tables of the results database, and the ordered migrations that made them. No reads, no writes of results.
 
+People read the views `trials`, `cells`, `epochs` and `outcomes` (described in `columns`), which stand on the tables
+`stored_trials`, … of which only this package knows.
+
 A trial is a variant (a recipe without its seed) under one seed. Attempts are tries at a trial; every result row belongs
 to the attempt that computed it, and `trials.accepted_attempt_id` says which attempt counts. Times are Unix seconds.
 """
@@ -27,7 +30,7 @@ from sqlalchemy import (
 
 from tinyablate.recipe import field_specs
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -77,7 +80,7 @@ variants = Table(
 )
 
 trials = Table(
-    "trials",
+    "stored_trials",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
@@ -98,12 +101,12 @@ trials = Table(
 )
 
 cells = Table(
-    "cells",
+    "stored_cells",
     metadata,
     Column("sweep_id", ForeignKey("sweeps.id"), primary_key=True),
     Column("row_index", Integer, primary_key=True),
     Column("column_index", Integer, primary_key=True),
-    Column("trial_id", ForeignKey("trials.id"), primary_key=True),
+    Column("trial_id", ForeignKey("stored_trials.id"), primary_key=True),
     Column("row_label", Text, nullable=False),
     Column("column_label", Text, nullable=False),
     Index("cells_by_trial", "trial_id"),
@@ -142,7 +145,7 @@ attempts = Table(
     "attempts",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("state", Text, nullable=False),
@@ -160,6 +163,7 @@ attempts = Table(
     Column("started_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
     Column("ended_at", Float),
+    Column("job_trials", Integer, nullable=False),
     UniqueConstraint("trial_id", "number", name="one_attempt_per_number"),
 )
 
@@ -178,10 +182,10 @@ FACTS: dict[str, type[Integer | Float[float]]] = {
 """Columns of `outcomes` that hold what `Outcome.metrics` says of the model and its speed: counts, bytes, seconds."""
 
 outcomes = Table(
-    "outcomes",
+    "stored_outcomes",
     metadata,
     Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
-    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("state", Text, nullable=False),
     Column("observer", Text),
     Column("epochs", Integer, nullable=False),
@@ -193,16 +197,17 @@ outcomes = Table(
         for name in ("val_top1", "val_top5", "val_loss", "train_loss")
     ),
     *(Column(name, kind) for name, kind in FACTS.items()),
+    Column("cross_fitted_val_top1", Float),
     Index("outcomes_by_trial", "trial_id"),
 )
 
 epochs = Table(
-    "epochs",
+    "stored_epochs",
     metadata,
     Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
     Column("observer", Text, primary_key=True),
     Column("epoch", Integer, primary_key=True),
-    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("lr", Float),
     Column("train_loss", Float),
     Column("val_loss", Float),
@@ -210,7 +215,7 @@ epochs = Table(
     Column("val_top5", Float),
     Column("seconds", Float),
     Column("images_per_second", Float),
-    Index("epochs_by_trial", "trial_id"),
+    sqlite_with_rowid=False,  # a trial's epochs lie together, in order
 )
 
 metrics = Table(
@@ -220,7 +225,7 @@ metrics = Table(
     Column("observer", Text, primary_key=True),
     Column("epoch", Integer, primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("value", Float),
     Index("metrics_by_trial", "trial_id"),
 )
@@ -231,7 +236,7 @@ correctness = Table(
     Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
     Column("observer", Text, primary_key=True),
     Column("epoch", Integer, primary_key=True),
-    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("bits", BLOB, nullable=False),
 )
 
@@ -240,7 +245,7 @@ artefacts = Table(
     metadata,
     Column("attempt_id", ForeignKey("attempts.id"), primary_key=True),
     Column("path", Text, primary_key=True),
-    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("bytes", Integer, nullable=False),
@@ -274,6 +279,36 @@ estimates = Table(
     Column("from_calibration", Integer, nullable=False),
 )
 
+protocols = Table(
+    "protocols",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("smoke", Boolean, primary_key=True),
+    Column("noted_at", Float, primary_key=True),
+    Column("metric", Text, nullable=False),
+    Column("selection", Text, nullable=False),
+    Column("margin", Float),
+    Column("family", Text, nullable=False),
+    Column("test", Text, nullable=False),
+    Column("seeds_rule", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+)
+
+extensions = Table(
+    "extensions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("smoke", Boolean, primary_key=True),
+    Column("row_label", Text, primary_key=True),
+    Column("column_label", Text, primary_key=True),
+    Column("noted_at", Float, primary_key=True),
+    Column("from_n", Integer, nullable=False),
+    Column("to_n", Integer, nullable=False),
+    Column("first_n", Integer, nullable=False),
+    Column("sd", Float),
+    Column("half_width", Float),
+)
+
 
 def _written_out(name: str) -> Callable[[Connection], None]:
     """The step whose SQL stands in the file `name`, as it was released. Never edited; changes are later versions."""
@@ -286,11 +321,20 @@ def _written_out(name: str) -> Callable[[Connection], None]:
     return step
 
 
+def _version_4(connection: Connection) -> None:
+    """Views under the names that people look for, and the cross-fitted score of every result that has its bits."""
+    from tinyablate.store.cross_fit import back_fill
+
+    _written_out("version_4.sql")(connection)
+    back_fill(connection)
+
+
 MIGRATIONS: types.MappingProxyType[int, Callable[[Connection], None]] = types.MappingProxyType(
     {
         1: _written_out("version_1.sql"),  # all tables, and two views for people
         2: _written_out("version_2.sql"),  # the data path's recipe fields
         3: _written_out("version_3.sql"),  # the core's recipe fields, measurements, micro-batches found, estimates
+        4: _version_4,  # views for people, cross-fitted scores, protocols, extensions
     }
 )
 """Version -> the step that leads to it from the one before; each runs in one transaction with its record."""

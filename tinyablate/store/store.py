@@ -23,13 +23,12 @@ from tinyablate.identity import CORE_VERSION, variant_key
 from tinyablate.job import Outcome, Progress
 from tinyablate.processes import is_dead, own_token
 from tinyablate.store import schema
+from tinyablate.store.notes import Notes
 from tinyablate.store.opening import database_path, explained, make_engine, migrate, refuse_network, transaction
 from tinyablate.store.records import (
     CellOf,
     Claim,
     EnvironmentRecord,
-    EstimateRecord,
-    MemoryKey,
     NewTrial,
     StoredState,
     SweepRecord,
@@ -42,7 +41,7 @@ LEASE_SECONDS = 60.0
 CHUNK = 10_000  # keys per statement: below SQLite's limit of 32,766 variables
 
 
-class Store:
+class Store(Notes):
     """A results database at `url_or_path`, created and migrated on opening. Raises StoreError."""
 
     def __init__(self, url_or_path: str | Path) -> None:
@@ -78,21 +77,30 @@ class Store:
     def register(self, sweep: SweepRecord, new: Sequence[NewTrial], cells: Sequence[CellOf]) -> None:
         """Make the sweep, its variants, trials (pending) and cells known; what is known already stays as it is."""
         with self._write() as connection:
-            connection.execute(
-                insert(schema.sweeps).on_conflict_do_nothing(), {**asdict(sweep), "created_at": time.time()}
-            )
-            variant_ids = self._register_variants(connection, new)
-            rows = [
-                {
-                    "key": trial.key, "kind": trial.kind, "variant_id": variant_ids[trial.canonical],
-                    "seed": trial.seed, "fingerprint": trial.fingerprint, "measured_on": trial.measured_on,
-                    "state": "pending", "fence": 0, "updated_at": time.time(),
-                }
-                for trial in new
-            ]  # fmt: skip
-            if rows:
-                connection.execute(insert(schema.trials).on_conflict_do_nothing(), rows)
-            self._register_cells(connection, sweep.digest, cells)
+            self.register_trials(connection, new)
+            self.register_sweep(connection, sweep, cells, time.time())
+
+    def register_trials(self, connection: sa.Connection, new: Sequence[NewTrial]) -> None:
+        """The part of `register` that concerns trials, within a transaction of the caller's."""
+        variant_ids = self._register_variants(connection, new)
+        rows = [
+            {
+                "key": trial.key, "kind": trial.kind, "variant_id": variant_ids[trial.canonical],
+                "seed": trial.seed, "fingerprint": trial.fingerprint, "measured_on": trial.measured_on,
+                "state": "pending", "fence": 0, "updated_at": time.time(),
+            }
+            for trial in new
+        ]  # fmt: skip
+        if rows:
+            connection.execute(insert(schema.trials).on_conflict_do_nothing(), rows)
+
+    def register_sweep(
+        self, connection: sa.Connection, sweep: SweepRecord, cells: Sequence[CellOf], created_at: float
+    ) -> None:
+        """The other part: the sweep and which trials, known already, fill its cells."""
+        values = {**asdict(sweep), "created_at": created_at}
+        connection.execute(insert(schema.sweeps).on_conflict_do_nothing(), values)
+        self._register_cells(connection, sweep.digest, cells)
 
     def _register_variants(self, connection: sa.Connection, new: Sequence[NewTrial]) -> dict[str, int]:
         recipes = {trial.canonical: trial.recipe for trial in new}
@@ -112,7 +120,7 @@ class Store:
 
     def _register_cells(self, connection: sa.Connection, digest: str, cells: Sequence[CellOf]) -> None:
         sweep_id = connection.scalar(sa.select(schema.sweeps.c.id).where(schema.sweeps.c.digest == digest))
-        ids = self._trial_ids(connection, [cell.trial for cell in cells])
+        ids = self.trial_ids(connection, [cell.trial for cell in cells])
         rows = [
             {
                 "sweep_id": sweep_id, "row_index": cell.row, "column_index": cell.column, "trial_id": ids[cell.trial],
@@ -123,7 +131,8 @@ class Store:
         if rows:
             connection.execute(insert(schema.cells).on_conflict_do_nothing(), rows)
 
-    def _trial_ids(self, connection: sa.Connection, keys: Iterable[str]) -> dict[str, int]:
+    def trial_ids(self, connection: sa.Connection, keys: Iterable[str]) -> dict[str, int]:
+        """Key -> id of these trials, as far as they are stored."""
         columns = sa.select(schema.trials.c.key, schema.trials.c.id)
         unique = list(dict.fromkeys(keys))
         return {
@@ -144,9 +153,9 @@ class Store:
             trials = sa.select(schema.trials).where(schema.trials.c.key.in_(keys))
             rows = {row.key: row for row in connection.execute(trials)}
             free = [rows[key] for key in keys if key in rows and _claimable(rows[key], now)]
-            return [self._claim_one(connection, row, job, now) for row in free]
+            return [self._claim_one(connection, row, job, len(free), now) for row in free]
 
-    def _claim_one(self, connection: sa.Connection, row: Any, job: str, now: float) -> Claim:
+    def _claim_one(self, connection: sa.Connection, row: Any, job: str, job_trials: int, now: float) -> Claim:
         table = schema.attempts
         history = connection.execute(
             sa.select(table.c.id, table.c.number, table.c.state, table.c.directory)
@@ -166,7 +175,7 @@ class Store:
         )
         started = {
             "trial_id": row.id, "number": number, "fence": fence, "state": "running", "job": job, "owner": self.owner,
-            "directory": directory, "started_at": now, "heartbeat_at": now,
+            "directory": directory, "started_at": now, "heartbeat_at": now, "job_trials": job_trials,
         }  # fmt: skip
         attempt_id = connection.execute(sa.insert(table).returning(table.c.id), started).scalar_one()
         earlier = tuple(self.home / attempt.directory for attempt in history)
@@ -265,31 +274,6 @@ class Store:
         columns = sa.select(schema.trials.c.fence, schema.trials.c.state)
         row = connection.execute(columns.where(schema.trials.c.id == claim.trial_id)).one()
         return bool(row.fence == claim.fence and row.state == "running")
-
-    # ---- notes ---------------------------------------------------------------------------------------------------
-
-    def note_limit(self, what: MemoryKey, micro_batch: int) -> None:
-        """Remember that memory allowed no larger micro-batch; of several such notes the smallest stays."""
-        table = schema.limits
-        statement = insert(table).values(**what._asdict(), micro_batch=micro_batch, noted_at=time.time())
-        smallest = sa.func.min(table.c.micro_batch, statement.excluded.micro_batch)
-        changed = {"micro_batch": smallest, "noted_at": statement.excluded.noted_at}
-        with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=MemoryKey._fields, set_=changed))
-
-    def limits(self) -> dict[MemoryKey, int]:
-        """The largest micro-batch that memory allows, where a larger one is known to fail."""
-        t = schema.limits.c
-        columns = sa.select(*(t[name] for name in MemoryKey._fields), t.micro_batch)
-        with self._engine.connect() as connection:
-            return {MemoryKey(*key): micro_batch for *key, micro_batch in connection.execute(columns)}
-
-    def note_estimate(self, digest: str, estimate: EstimateRecord) -> None:
-        """Remember what a run of the registered sweep with this digest is expected to cost from now on."""
-        sweep = sa.select(schema.sweeps.c.id).where(schema.sweeps.c.digest == digest)
-        with self._write() as connection:
-            values = {"sweep_id": connection.execute(sweep).scalar_one(), "made_at": time.time(), **asdict(estimate)}
-            connection.execute(sa.insert(schema.estimates), values)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

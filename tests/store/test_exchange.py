@@ -1,0 +1,345 @@
+"""Results out of one database and into another: whole, once, and only as they were written."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from tinyablate.cli import app
+from tinyablate.errors import StoreError, UsageError
+from tinyablate.identity import CORE_VERSION
+from tinyablate.job import Outcome
+from tinyablate.store import form
+from tinyablate.store import store as store_module
+from tinyablate.store.exchange import Imported, export, import_folder
+from tinyablate.store.query import run_sql
+from tinyablate.store.records import (
+    CellOf,
+    Claim,
+    EnvironmentRecord,
+    ExtensionRecord,
+    NewTrial,
+    ProtocolRecord,
+    SweepRecord,
+)
+from tinyablate.store.store import Store
+
+OutcomeOf = Callable[[NewTrial], Outcome]
+PROTOCOL = ProtocolRecord("val_top1", "last", 0.2, "table", "max-t", "4", "abc")
+TEXT = "# ---- x.toml ----\ntitle = 1\n\n# ---- ../recipe.toml ----\n[baseline]\n\n"
+EVERYTHING = [
+    "trials", "cells", "epochs", "outcomes", "metrics", "correctness", "environments", "sweeps", "protocols",
+    "extensions",
+]  # fmt: skip
+
+
+@pytest.fixture
+def full(
+    store: Store, trials: list[NewTrial], outcome_of: OutcomeOf, new_trial: Callable[..., NewTrial],
+    environment: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch,
+) -> Store:  # fmt: skip
+    """A store with every kind of trial and note: superseded and complete, diverged, failed, running, pending."""
+    extra = new_trial(7, optimizer__lr=0.5)
+    store.register(SweepRecord("second", "demo/y", "Other", TEXT, True, "a=1\nb=2"), [extra],
+                   [CellOf(0, 0, "<script>&_%\\", "ق 列", extra.key), CellOf(0, 0, "", "", trials[0].key)])  # fmt: skip
+    monkeypatch.setattr(store_module, "LEASE_SECONDS", -1.0)
+    (late,) = store.claim([trials[0].key], "late")
+    monkeypatch.setattr(store_module, "LEASE_SECONDS", 60.0)
+    claims = store.claim([trial.key for trial in trials], "job")
+    for claim in claims:
+        store.begin(claim, environment, 1, 8)
+    store.finish(late, outcome_of(trials[0]))
+    store.finish(claims[0], outcome_of(trials[0]))
+    store.finish(claims[1], dataclasses.replace(outcome_of(trials[1]), state="diverged", diverged_epoch=2))
+    store.fail(claims[2], "exception", "ValueError: /home/me", "Traceback: /home/me")
+    store.note_protocol("demo/x", False, PROTOCOL)
+    store.note_extension("demo/y", True, ExtensionRecord("row 0", "", 3, 5, 3, 0.2, 0.1))
+    return store
+
+
+@pytest.fixture
+def folder(full: Store, tmp_path: Path) -> Path:
+    """Its export."""
+    return export(full, tmp_path / "out")
+
+
+def contents(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of everything, in an order that ids have no part in."""
+    return {name: sorted(run_sql(store.path, f"SELECT * FROM {name}").rows, key=repr) for name in EVERYTHING}
+
+
+def dump(store: Store) -> list[str]:
+    """The database as SQL."""
+    with store.engine().connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        return list(driver.iterdump())
+
+
+def write_again(folder: Path, stem: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Edit a file and make the manifest fit."""
+    path = folder / f"{stem}.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    manifest = json.loads((folder / form.MANIFEST).read_text())
+    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / form.MANIFEST).write_text(json.dumps(manifest))
+
+
+def replaced(column: str, value: object) -> Callable[[pa.Table], pa.Table]:
+    """The table with this value in the column's first line."""
+
+    def change(table: pa.Table) -> pa.Table:
+        values = [value, *table[column].to_pylist()[1:]]
+        return table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+
+    return change
+
+
+def test_a_round_trip_leaves_everything_equal(full: Store, folder: Path, tmp_path: Path) -> None:
+    """Imported into an empty database, exported again: the same rows and the same bytes, but for what runs there."""
+    full.release(full_claim(full), "stopped")  # a running trial is pending elsewhere
+    export(full, folder)
+    with Store(tmp_path / "other.db") as other:
+        assert import_folder(other, folder) == Imported(5, 0, 2)
+        again = export(other, tmp_path / "again")
+        assert {path.name for path in again.glob("*.parquet")} == {f"{stem}.parquet" for stem in form.files()}
+        for stem in form.files():
+            assert pq.read_table(again / f"{stem}.parquet").equals(pq.read_table(folder / f"{stem}.parquet")), stem
+            assert (again / f"{stem}.parquet").read_bytes() == (folder / f"{stem}.parquet").read_bytes()
+        assert (again / form.MANIFEST).read_text() == (folder / form.MANIFEST).read_text()
+        rows = run_sql(other.path, "SELECT sum(attempts), count(cross_fitted_val_top1) FROM trials").rows
+        assert rows == ((5, 2),)
+        assert other.protocols("demo/x", False)[0][1] == PROTOCOL
+        assert other.extensions("demo/y", True) == full.extensions("demo/y", True)
+
+
+def full_claim(store: Store) -> Claim:
+    """The claim of the trial that runs."""
+    rows = "SELECT t.id, t.key, a.id, a.fence FROM stored_trials t JOIN attempts a ON a.trial_id = t.id"
+    ((trial, key, attempt, fence),) = run_sql(store.path, f"{rows} WHERE a.state = 'running'").rows
+    return Claim(trial, key, attempt, fence, Path(), ())
+
+
+def test_the_same_folder_twice_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    """Neither a row nor an id: also where it comes back to where it came from."""
+    with Store(tmp_path / "other.db") as other:
+        import_folder(other, folder)
+        before = dump(other)
+        assert import_folder(other, folder) == Imported(0, 5, 0)
+        assert dump(other) == before
+
+
+def test_it_comes_back_to_its_own_database(full: Store, folder: Path) -> None:
+    """What is there already stays as it is."""
+    before = dump(full)
+    assert import_folder(full, folder) == Imported(0, 5, 0)
+    assert dump(full) == before
+
+
+def test_what_has_no_result_here_takes_the_imported_one(
+    folder: Path, trials: list[NewTrial], outcome_of: OutcomeOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pending, a failed and a stale trial take it; one that is complete here, and one that runs, stay."""
+    with Store(tmp_path / "other.db") as other:
+        other.register(SweepRecord("digest", "demo/x", "A title", "text", False, ""), trials, [])
+        monkeypatch.setattr(store_module, "CORE_VERSION", CORE_VERSION - 1)
+        (stale,) = other.claim([trials[0].key], "old")
+        worse = dataclasses.replace(outcome_of(trials[0]), epochs=outcome_of(trials[0]).epochs[:1])
+        other.finish(stale, worse)
+        monkeypatch.setattr(store_module, "CORE_VERSION", CORE_VERSION)
+        (failed,) = other.claim([trials[1].key], "job")
+        other.fail(failed, "exception", "mine", "mine")
+        (running,) = other.claim([trials[2].key], "job")
+        assert import_folder(other, folder) == Imported(3, 2, 1)
+        states = other.states([trial.key for trial in trials])
+        assert [states[trial.key].state for trial in trials] == ["complete", "diverged", "running", "pending"]
+        assert run_sql(other.path, "SELECT attempts, epochs FROM trials WHERE state = 'complete'").rows == ((3, 3),)
+        numbers = run_sql(
+            other.path,
+            "SELECT a.number, a.state, a.owner = 'imported' FROM attempts a JOIN stored_trials t ON t.id = a.trial_id "
+            f"WHERE t.key = '{trials[0].key}' ORDER BY 1",
+        ).rows
+        assert numbers == ((1, "superseded", 0), (2, "superseded", 1), (3, "complete", 1))
+        assert other.finish(running, outcome_of(trials[2])), "the trial that runs here keeps its lease"
+        assert run_sql(other.path, "SELECT count(*) FROM epochs").rows == ((9,),)
+
+
+def test_a_result_that_comes_while_it_runs_is_late(
+    folder: Path, trials: list[NewTrial], outcome_of: OutcomeOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial whose driver seems gone takes the import; what the driver brings after all is superseded."""
+    with Store(tmp_path / "other.db") as other:
+        other.register(SweepRecord("digest", "demo/x", "A title", "text", False, ""), trials, [])
+        monkeypatch.setattr(store_module, "LEASE_SECONDS", -1.0)
+        (gone,) = other.claim([trials[0].key], "job")
+        import_folder(other, folder)
+        assert not other.finish(gone, outcome_of(trials[0]))
+        assert other.states([trials[0].key])[trials[0].key].state == "complete"
+
+
+def test_the_places_of_attempts_are_our_own(folder: Path, tmp_path: Path) -> None:
+    """An imported attempt's folder, which a later run would remove, is one below this database's that nobody has."""
+    with Store(tmp_path / "other.db") as other:
+        import_folder(other, folder)
+        for (place,) in run_sql(other.path, "SELECT directory FROM attempts").rows:
+            assert place.startswith("other.db.trials/")
+            assert place.endswith("-imported")
+            assert not (tmp_path / place).exists()
+
+
+def test_some_sweeps_alone(full: Store, trials: list[NewTrial], tmp_path: Path) -> None:
+    """Only the sweeps named, or those in a folder of that name; an unknown one names the nearest."""
+    one = export(full, tmp_path / "one", ["demo/y"])
+    found = pq.read_table(one / "trials.parquet")
+    assert found.num_rows == 2
+    assert set(found["sweeps"].to_pylist()) == {"demo/y"}
+    assert set(pq.read_table(one / "cells.parquet")["sweep"].to_pylist()) == {"demo/y"}
+    assert pq.read_table(one / "protocols.parquet").num_rows == 0
+    assert set(pq.read_table(one / "epochs.parquet")["trial"].to_pylist()) == {trials[0].key}
+    assert pq.read_table(export(full, tmp_path / "two", ["demo"]) / "trials.parquet").num_rows == 5
+    with pytest.raises(UsageError, match=r"demo/z: was never run with this database; did you mean 'demo/[xy]'"):
+        export(full, tmp_path / "three", ["demo/z"])
+    assert not (tmp_path / "three").exists()
+    with Store(tmp_path / "other.db") as other:
+        assert import_folder(other, one) == Imported(2, 0, 1)
+
+
+def test_anonymous_names_no_machine(full: Store, tmp_path: Path) -> None:
+    """No file holds the machine's name or a path from an error message; and it can be imported."""
+    out = export(full, tmp_path / "out", anonymous=True)
+    for path in out.glob("*.parquet"):
+        texts = repr(pq.read_table(path).to_pylist())
+        assert "machine.example" not in texts, path.name
+        assert "/home/me" not in texts
+    assert pq.read_table(out / "environments.parquet")["host"].to_pylist() == ["host-1"]
+    with Store(tmp_path / "other.db") as other:
+        import_folder(other, out)
+
+
+def test_the_sweeps_files_lie_beside(full: Store, folder: Path) -> None:
+    """Each sweep's own file under its name, what it extends beside it; a second text of a name gets its version."""
+    names = json.loads((folder / form.MANIFEST).read_text())["sweeps"]
+    assert names == ["sweeps/demo/recipe.toml", "sweeps/demo/x.toml", "sweeps/demo/y.toml"]
+    assert (folder / "sweeps" / "demo" / "y.toml").read_text() == "title = 1\n"
+    assert (folder / "sweeps" / "demo" / "recipe.toml").read_text() == "[baseline]\n"
+    full.register(SweepRecord("0123456789", "demo/x", "T", "later", False, ""), [], [])
+    export(full, folder)
+    assert (folder / "sweeps" / "demo" / "x.toml").read_text() == "later"
+    assert (folder / "sweeps" / "demo" / "x.digest.toml").read_text() == "text"
+
+
+def test_names_of_sweeps_lead_nowhere_else(store: Store, tmp_path: Path) -> None:
+    """Whatever a sweep is called, its file is written below the folder."""
+    for number, name in enumerate(["../../climbs", "/etc/passwd", "a/../../../b", "..", "nul\0l", "标签 <b>"]):
+        store.register(SweepRecord(str(number), name, "T", f"text {number}", False, ""), [], [])
+    out = export(store, tmp_path / "deep" / "out")
+    names = json.loads((out / form.MANIFEST).read_text())["sweeps"]
+    assert len(names) == 6
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*.toml")} == set(names)
+    assert list((tmp_path / "deep").iterdir()) == [out]
+
+
+def test_other_files_stay(full: Store, folder: Path, tmp_path: Path) -> None:
+    """An export beside other things leaves them; among other Parquet files it does not go."""
+    (folder / "README.md").write_text("mine")
+    export(full, folder, ["demo/y"])
+    assert (folder / "README.md").read_text() == "mine"
+    assert not (folder / "sweeps" / "demo" / "x.toml").exists()
+    other = tmp_path / "data"
+    other.mkdir()
+    (other / "mine.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="holds other Parquet files"):
+        export(full, other)
+
+
+@pytest.mark.parametrize(
+    ("stem", "change", "message"),
+    [
+        ("trials", replaced("recipe", '{"model.name":"other"}'), "not of its recipe, seed and data"),
+        ("trials", replaced("seed", 12345), "not of its recipe, seed and data"),
+        ("trials", replaced("recipe", '{"model.nam":"x"}'), "a recipe that this tinyablate does not know"),
+        ("trials", replaced("recipe", "[[["), "a recipe that this tinyablate does not know"),
+        ("trials", replaced("state", "splendid"), "'splendid' where only these are valid: complete, diverged"),
+        ("trials", replaced("updated_at", None), "not complete"),
+        ("trials", lambda table: pa.concat_tables([table, table]), "stands there twice"),
+        ("trials", lambda table: table.drop_columns(["trial"]), "trial 'None' is not of its recipe"),
+        ("outcomes", lambda table: table.slice(0, 0), "without its result"),
+        ("outcomes", replaced("state", "failed"), "'failed' where only these are valid"),
+        ("attempts", lambda table: table.slice(0, 0), "results of an attempt that is not there"),
+        ("epochs", lambda table: pa.concat_tables([table, table]), "holds what no database of results can: UNIQUE"),
+        ("epochs", lambda table: table.drop_columns(["epoch"]), "NOT NULL constraint"),
+        ("cells", replaced("trial", "x"), "a cell is filled by trial 'x', which is not there"),
+        ("sweeps", lambda table: table.slice(0, 0), "cells of a sweep that is not there"),
+        ("sweeps", replaced("title", None), "NOT NULL constraint"),
+        ("environments", lambda table: table.drop_columns(["host"]), "NOT NULL constraint"),
+        ("epochs", lambda table: table.cast(pa.schema(
+            [pa.field(f.name, pa.string() if f.name == "val_top1" else f.type) for f in table.schema]
+        )), "column val_top1 is string; valid: double"),
+    ],
+)  # fmt: skip
+def test_what_was_edited_is_refused_as_a_whole(
+    folder: Path, tmp_path: Path, stem: str, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    """Even with a manifest that fits, nothing of it is taken: one clear message, and the database is as it was."""
+    write_again(folder, stem, change)
+    with Store(tmp_path / "other.db") as other:
+        before = dump(other)
+        with pytest.raises(StoreError, match=message):
+            import_folder(other, folder)
+        assert dump(other) == before
+
+
+def test_what_is_damaged_or_foreign_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A byte changed, a file gone, no manifest, one that is garbage, and one of a newer form."""
+    with Store(tmp_path / "other.db") as other:
+        manifest, epochs = folder / form.MANIFEST, folder / "epochs.parquet"
+        whole, text = epochs.read_bytes(), manifest.read_text()
+        epochs.write_bytes(whole[:-9] + b"x" + whole[-8:])
+        with pytest.raises(StoreError, match=r"epochs\.parquet: was changed since it was written"):
+            import_folder(other, folder)
+        epochs.unlink()
+        with pytest.raises(StoreError, match=r"epochs\.parquet: is missing"):
+            import_folder(other, folder)
+        epochs.write_bytes(b"garbage")
+        fitting = json.loads(text)
+        fitting["files"]["epochs.parquet"] = hashlib.sha256(b"garbage").hexdigest()
+        manifest.write_text(json.dumps(fitting))
+        with pytest.raises(StoreError, match=r"epochs\.parquet: cannot be read"):
+            import_folder(other, folder)
+        for wrong in (
+            "",
+            "[]",
+            '{"form": "x"}',
+            "[" * 100_000,
+            '{"form": 1, "tinyablate": "1", "files": [], "sweeps": 1}',
+        ):
+            manifest.write_text(wrong)
+            with pytest.raises(StoreError, match="is not as `tinyablate export` writes it"):
+                import_folder(other, folder)
+        manifest.write_text(json.dumps(json.loads(text) | {"form": 99, "tinyablate": "9.9"}))
+        with pytest.raises(StoreError, match=r"written by tinyablate 9\.9 in a newer form.*pip install --upgrade"):
+            import_folder(other, folder)
+        manifest.unlink()
+        with pytest.raises(StoreError, match="holds no results to import"):
+            import_folder(other, folder)
+        assert run_sql(other.path, "SELECT count(*) FROM trials").rows == ((0,),)
+
+
+def test_the_commands(full: Store, tmp_path: Path) -> None:
+    """`export` says where, `import` what came of it; a folder that is none makes no database."""
+    run = CliRunner().invoke
+    done = run(app, ["export", str(tmp_path / "out"), "demo/x", "--db", str(full.path)])
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'out'}\n")
+    done = run(app, ["import", str(tmp_path / "out"), "--db", str(tmp_path / "new.db")])
+    assert (done.exit_code, done.stdout) == (0, "4 trials imported, 0 known already; 1 new versions of sweeps\n")
+    shutil.rmtree(tmp_path / "out")
+    done = run(app, ["import", str(tmp_path / "out"), "--db", str(tmp_path / "none.db")])
+    assert isinstance(done.exception, StoreError)
+    assert not (tmp_path / "none.db").exists()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tinyablate.errors import StoreError
 from tinyablate.run import Dispatch
 from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
@@ -15,10 +16,7 @@ INTERRUPTED = 130
 def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
     """Tell what this run came to, refresh the mirror, print the table to stdout; the exit code (0, 1 or 130)."""
     request, tally = dispatch.request, dispatch.tally
-    try:
-        mirror(store)
-    except OSError as error:
-        say(f"the Parquet mirror could not be written: {error}")
+    refresh(store)
     for key, message in tally.failed.items():
         say(f"failed: trial {key[:12]}: {first_line(message)}; see: tinyablate show {key[:12]}")
     for note in tally.notes:
@@ -36,9 +34,17 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
     return 1 if tally.failed else 0
 
 
-def show_tables(sweeps: Sequence[Sweep], store: Store, format: str, machine: str, rounded: bool = False) -> None:
+def refresh(store: Store) -> None:
+    """Bring the Parquet mirror up to date; what hinders it is told, and costs no result."""
+    try:
+        mirror(store)
+    except (OSError, StoreError) as error:
+        say(f"the Parquet mirror could not be written: {error}")
+
+
+def show_tables(sweeps: Sequence[Sweep], store: Store, format: str, machine: str) -> None:
     """Print the table of each sweep to stdout."""
-    show(printed([collect(sweep, store, machine) for sweep in sweeps], format, rounded))
+    show(printed([collect(sweep, store, machine) for sweep in sweeps], format))
 
 
 def first_line(message: str) -> str:

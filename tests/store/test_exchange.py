@@ -2,9 +2,10 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from tinyablate.cli import app
 from tinyablate.errors import StoreError, UsageError
 from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Outcome
-from tinyablate.store import form
+from tinyablate.store import exchange, form, parquet
 from tinyablate.store import store as store_module
 from tinyablate.store.exchange import Imported, export, import_folder
 from tinyablate.store.query import run_sql
@@ -239,9 +240,11 @@ def test_names_of_sweeps_lead_nowhere_else(store: Store, tmp_path: Path) -> None
     """Whatever a sweep is called, its file is written below the folder."""
     for number, name in enumerate(["../../climbs", "/etc/passwd", "a/../../../b", "..", "nul\0l", "标签 <b>"]):
         store.register(SweepRecord(str(number), name, "T", f"text {number}", False, ""), [], [])
+    for number in range(2):
+        store.register(SweepRecord(f"../{number}", "../digest", "T", f"its text {number}", False, ""), [], [])
     out = export(store, tmp_path / "deep" / "out")
     names = json.loads((out / form.MANIFEST).read_text())["sweeps"]
-    assert len(names) == 6
+    assert len(names) == 8
     assert {path.relative_to(out).as_posix() for path in out.rglob("*.toml")} == set(names)
     assert list((tmp_path / "deep").iterdir()) == [out]
 
@@ -273,6 +276,8 @@ def test_other_files_stay(full: Store, folder: Path, tmp_path: Path) -> None:
         ("outcomes", lambda table: table.slice(0, 0), "without its result"),
         ("outcomes", replaced("state", "failed"), "'failed' where only these are valid"),
         ("attempts", lambda table: table.slice(0, 0), "results of an attempt that is not there"),
+        ("attempts", replaced("attempt", None), "has an attempt of number None"),
+        ("epochs", lambda table: table.append_column("epoch", table["epoch"]), "two columns of one name"),
         ("epochs", lambda table: pa.concat_tables([table, table]), "holds what no database of results can: UNIQUE"),
         ("epochs", lambda table: table.drop_columns(["epoch"]), "NOT NULL constraint"),
         ("cells", replaced("trial", "x"), "a cell is filled by trial 'x', which is not there"),
@@ -343,3 +348,37 @@ def test_the_commands(full: Store, tmp_path: Path) -> None:
     done = run(app, ["import", str(tmp_path / "out"), "--db", str(tmp_path / "none.db")])
     assert isinstance(done.exception, StoreError)
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_killed_export_is_known_as_one(
+    full: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is imported from what a kill left behind, and the next export into the folder makes it whole."""
+    whole = (folder / form.MANIFEST).read_text()
+    for out in (folder, tmp_path / "new"):
+        written = itertools.count()
+
+        def dies(*given: object, written: Iterator[int] = written) -> None:
+            if next(written) == 3:
+                raise SystemExit
+            parquet.write(*given)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(exchange, "write", dies)
+        with pytest.raises(SystemExit):
+            export(full, out)
+        monkeypatch.undo()
+        with Store(tmp_path / "other.db") as other, pytest.raises(StoreError, match="is half an export"):
+            import_folder(other, out)
+        export(full, out)
+        assert (out / form.MANIFEST).read_text() == whole
+
+
+def test_a_users_own_sweeps_are_not_written_over(full: Store, tmp_path: Path) -> None:
+    """Exported into the folder that one works in, the stored texts would stand in the place of one's own files."""
+    mine = tmp_path / "work" / "sweeps" / "demo" / "x.toml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(StoreError, match=r"sweeps/demo/x\.toml: is there and no export wrote it"):
+        export(full, tmp_path / "work")
+    assert mine.read_text() == "mine"
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["sweeps"]

@@ -186,7 +186,7 @@ def test_comparisons_that_wait(row, sweep, done):
     assert of(table, 2) is None
     assert table.statistics[0].comparisons == 2
     assert of(table, 1).verdict.kind == "too few seeds"
-    assert "6 seeds in a table of 2 rows" in of(table, 1).verdict.text
+    assert "6 seeds in a table of 2 comparisons" in of(table, 1).verdict.text
     assert [note for note in table.footnotes if "(2, 1 of them without a p yet)" in note]
 
 

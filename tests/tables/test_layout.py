@@ -217,6 +217,13 @@ def test_title_tells_smoke_and_overrides(row, sweep):
     assert notes(table, "its numbers mean nothing")
 
 
+def test_several_baselines_are_told(row, sweep):
+    """Where rows are compared with different ones, a footnote says which with which; with one it is silent."""
+    rows = [row(0, "All"), row(1, "Half"), row(2, "None", reference=1), row(3, "Other")]
+    assert notes(build(sweep(rows), {}), "Not all rows have the same baseline: 'All' of Half, Other; 'Half' of None.")
+    assert not notes(build(sweep(rows[:2]), {}), "Not all rows")
+
+
 def test_what_is_measured_on_is_told(row, sweep):
     """The validation set, a hold-out, or a mixture of both, which makes differences doubtful, stands in a footnote."""
     made = sweep([row(0, "Default"), row(1, "Other")])
@@ -250,6 +257,8 @@ def test_provenance_is_told_once(row, sweep, done):
         ({"torch": "2.6.0"}, "torch: 2.15.0 (2 trials), 2.6.0 (1 trial)"),
         ({"timm": "1.0.20"}, "timm: 1.0.20 (1 trial), 1.0.31 (2 trials)"),
         ({"core_version": 2}, "core version: 1 (2 trials), 2 (1 trial)"),
+        ({"compiled": True}, "torch.compile: off (2 trials), on (1 trial)"),
+        ({"commit": ""}, "commit: a1b2c3d4e5f6-dirty (2 trials), unknown (1 trial)"),
         ({"data_digest": "ffff"}, "2 different preparations"),
     ],
 )

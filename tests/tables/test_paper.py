@@ -13,6 +13,7 @@ from tinyablate.errors import UsageError
 from tinyablate.job import Outcome
 from tinyablate.tables import paper
 from tinyablate.tables.collect import collect
+from tinyablate.tables.layout import build
 from tinyablate.tables.schema import About, Origin, Provenance
 from tinyablate.tables.watch import running, watch
 
@@ -104,6 +105,30 @@ def test_caption_of_comparisons(table, about):
     """The margin and the devices stand there as declared and recorded."""
     text = paper.caption_of(replace(table, about=about))
     assert "declared as 0.2. Computed on cpu (Xeon)." in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "its 95 % t interval. Block: the 95 % interval with seed as block and the variance pooled over the rows. "
+         "p: two-sided, joint sign flips, step-down max-T, over the comparisons of the table (1 comparison)."),
+        ({"select": "best", "test": "holm", "family": "column"}, "Block (of the last epoch): the 95 % interval with "
+         "seed as block and the variance pooled over the rows. p: of the last epoch, two-sided, sign flips, adjusted "
+         "by Holm, over the comparisons of each column"),
+        ({"test": "stein"}, "its 95 % interval by Stein's two-stage rule. Block"),
+        ({"test": "stein"}, "p: two-sided, Stein's t on the first stage's degrees of freedom, adjusted by Holm, over"),
+    ],
+)  # fmt: skip
+def test_caption_of_p(row, sweep, done, about, change, words):
+    """What p are of, how they were computed and over what they are adjusted is what the table did."""
+    made = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(1.0, 2.0, 4.0), (1, 0): done(2.0, 2.5, 7.0)})
+    assert words in paper.caption_of(replace(made, about=replace(about, **change)))
+
+
+def test_nothing_to_mix_yet(table, about):
+    """Without a result the checklist does not claim that all results are alike."""
+    told = paper.checklist_of(replace(table, about=replace(about, origins=())))
+    assert "- **Mixed**: no trial is complete yet" in told
 
 
 def test_checklist(table, about):

@@ -1,5 +1,6 @@
 """Seeds by a rule: how many rows get, from what, and that later seeds change nothing."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,8 @@ from tinyablate.job import EpochResult, Outcome
 from tinyablate.recipe import build
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
-from tinyablate.sweep.schema import Sweep
+from tinyablate.sweep.schema import Figure, Sweep
+from tinyablate.tables.figures import figure
 from tinyablate.tables.sequential import extended, extension_text, extensions, records
 
 FILE = """
@@ -106,6 +108,22 @@ def test_the_number_of_seeds_stands_still_when_more_come(swept, store, fill) -> 
     fill(store, later, [((0, "train"), outcomes(*[70.0] * 5)), ((2, "train"), outcomes(0, 99, 0, 99, 0))])
     assert counts(sweep, store) == [8, 3, 8]
     assert extended(more, store) == more
+
+
+def test_a_figure_of_another_metric_has_the_same_seeds(swept, store, fill, tmp_path) -> None:
+    """The rule looks at the sweep's first metric, whatever is drawn: val_top5, which would ask for 12 seeds, does not
+    count."""
+    sweep = swept(2.0)
+    top5 = itertools.cycle((0.0, 99.0, 30.0, 70.0))
+    both = [[replace(one, epochs=tuple(replace(each, val_top5=next(top5)) for each in one.epochs)) for one in row]
+            for row in (outcomes(*BASE, *[70.0] * 5), outcomes(*NEAR), outcomes(*FAR, *[71.0] * 5))]  # fmt: skip
+    fill(store, sweep, [((row, "train"), each[:3]) for row, each in enumerate(both)])
+    more = extended(sweep, store)
+    later = replace(more, rows=tuple(replace(row, seeds=row.seeds[3:]) for row in more.rows))
+    fill(store, later, [((row, "train"), both[row][3:]) for row in (0, 2)])
+    assert counts(replace(sweep, metrics=("val_top5",)), store) == [12, 3, 12]
+    picture, _ = figure(sweep, store, tmp_path / "f.svg", Figure("slopes", "val_top5", {}, rows=("Far",)))
+    assert "Of fewer seeds than planned" not in picture.read_text()
 
 
 def test_no_row_gets_more_than_the_most(swept, store, fill) -> None:

@@ -203,6 +203,15 @@ def test_proof_of_one_factor(sweep, store, fill):
     assert "CutMix 50 % -> 100 %" in note
 
 
+def test_proof_of_other_batches(sweep, store, fill):
+    """Another batch size draws every batch anew, so that its rates move by chance and are no surprise."""
+    asked = sweep(("set.mix.mixup_alpha = 0.0", "set.batch.size = 8"))
+    for row, share in ((0, 0.5), (1, 0.75)):
+        fill(store, asked, [((row, "train"), [outcome(asked, 90.0, more=rates(share, 1 - share, 100.0))])])
+    (found,) = proof(asked, store)
+    assert (found.rates[1].before, found.rates[1].after, found.warnings) == (0.5, 0.25, ())
+
+
 def test_proof_over_common_seeds(sweep, store, fill):
     """Rates are compared over the seeds that both have, and what a row declares is no surprise."""
     asked = sweep(("set.mix", 'declares = ["mix"]\nset.mix'))

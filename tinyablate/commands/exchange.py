@@ -38,13 +38,15 @@ def import_command(folder: Path, db: str) -> None:
     Trials are told apart by what they are (recipe, seed, data), so the same folder twice changes nothing. A folder that
     was edited, or comes from a newer tinyablate, is refused as a whole.
     """
+    from tinyablate.finish import refresh
     from tinyablate.store import form
     from tinyablate.store.exchange import import_folder
     from tinyablate.store.store import Store
 
-    form.read_manifest(folder)  # before a database is made for it
+    form.check(folder)  # before a database is made for it
     with Store(db) as store:
         came = import_folder(store, folder)
+        refresh(store)
     show(f"{came.trials} trials imported, {came.known} known already; {came.sweeps} new versions of sweeps")
     if came.sweeps:
         say("their files are in the database; those in DIR/sweeps are for people")

@@ -14,8 +14,12 @@ from tinyablate.terminal import say, show
 @database_option
 @click.option("--machine", metavar="NAME", default="", help="Device whose measured speeds are shown [this one's].")
 @format_option("terminal", "markdown", "latex", "html", "csv", "json", default="terminal")
-@click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
-              help="Write it: to a file (.tex, .md, .html, .csv, .json, .txt), else to a folder, in every format.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Write it: to a file (.tex, .md, .html, .csv, .json, .txt), else to a folder, in every format.",
+)
 @click.option("--rounded", is_flag=True, help="Round the numbers of csv and json as the other formats show them.")
 @click.option("--caption", is_flag=True, help="Print a caption for a paper instead; with --out a folder, beside it.")
 @click.option("--checklist", is_flag=True, help="Print answers to a reproducibility checklist instead, or beside it.")
@@ -46,13 +50,20 @@ def table_command(
 @click.command("figure")
 @sweep_options
 @database_option
-@click.option("--kind", metavar="KIND", help="curves, forest, slopes, heatmap, waterfall, interaction, cost or power "
-              "[all figures that the sweep file declares].")
+@click.option(
+    "--kind",
+    metavar="KIND",
+    help="curves, forest, slopes, heatmap, waterfall, interaction, cost or power "
+    "[all figures that the sweep file declares].",
+)
 @click.option("--metric", metavar="NAME", help="What a figure of this kind shows [the sweep's first metric].")
 @click.option("--cost", metavar="NAME", help="With --kind cost: the other axis [the sweep's first cost, else macs].")
 @click.option("--row", "rows", metavar="LABEL", multiple=True, help="Show this row only. Repeatable.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
-              help="Where to write it: .svg, .pdf or .png [results/figures/SWEEP-KIND.svg].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write it: .svg, .pdf or .png [results/figures/SWEEP-KIND.svg].",
+)
 def figure_command(
     sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, null_rows: int, db: str, kind: str | None,
     metric: str | None, cost: str | None, rows: tuple[str, ...], out: Path | None,

@@ -10,12 +10,10 @@ import sqlalchemy as sa
 from tinyablate.errors import UsageError, listed, nearest
 from tinyablate.store import schema
 from tinyablate.store.store import Store
+from tinyablate.tables.words import place as cell_name
 
 KEY_DIGITS = 12
 """So many digits of a key are shown: two of a million trials share them with a chance of 1 in 500."""
-
-BETWEEN = " / "
-"""Stands between a row's label and a column's."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +72,7 @@ class Place:
     @property
     def label(self) -> str:
         """The row's label, with the column's where there is one."""
-        return joined(self.row, self.column)
-
-
-def joined(row: str, column: str) -> str:
-    """How a person names the cell of this row and column."""
-    return f"{row}{BETWEEN}{column}" if column else row
+        return cell_name(self.row, self.column)
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
@@ -155,7 +148,7 @@ def first_of(store: Store, place: Place, seed: int) -> tuple[str, FoundTrial] | 
     if row is None:
         return None
     (found,) = _trials(store, schema.trials.c.key == row.key)
-    return joined(row.row_label, place.column), found
+    return cell_name(row.row_label, place.column), found
 
 
 _FIRST = """
@@ -203,16 +196,16 @@ WHERE sweep_id = :sweep ORDER BY row_index, column_index
 
 
 def _row(store: Store, of: Version, label: str, cells: Sequence[Any]) -> FoundRow:
-    by_label = {joined(cell.row_label, cell.column_label): cell for cell in cells}
+    by_label = {cell_name(cell.row_label, cell.column_label): cell for cell in cells}
     in_row = [cell for cell in cells if cell.row_label == label]
     if label not in by_label and len(in_row) > 1:
-        several = listed(joined(cell.row_label, cell.column_label) for cell in in_row)
+        several = listed(cell_name(cell.row_label, cell.column_label) for cell in in_row)
         raise UsageError(f"row '{label}' of {of.said} stands in {len(in_row)} columns; name one: {several}")
     cell = by_label.get(label) or next(iter(in_row), None)
     if cell is None:
         labels = listed(by_label)
         raise UsageError(f"row '{label}': {of.said} has none{nearest(label, by_label)}; its rows: {labels}")
-    return FoundRow(of, joined(cell.row_label, cell.column_label), _by_seed(store, of, cell))
+    return FoundRow(of, cell_name(cell.row_label, cell.column_label), _by_seed(store, of, cell))
 
 
 def _by_seed(store: Store, of: Version, cell: Any) -> Mapping[int, FoundTrial]:

@@ -1,5 +1,6 @@
 """One trial as text: what it is, where it stands, its attempts, and why it is as it is. It changes nothing."""
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -87,7 +88,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False)
     return shown(value) if isinstance(value, bool) or value == int(value) else repr(value)
 
 

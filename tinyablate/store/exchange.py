@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,7 +30,8 @@ def export(store: Store, folder: Path, only: Sequence[str] = (), anonymous: bool
     Raises UsageError on an unknown sweep, StoreError where the folder holds something else.
     """
     versions = _chosen(swept(store), only)
-    _make_ready(folder)
+    texts = _sweep_files(versions)
+    earlier = _make_ready(folder, texts.keys())
     trials, sweeps = _conditions([each.name for each in versions]) if only else ("1", "1")
     with store.engine().connect() as connection:
         connection.exec_driver_sql("BEGIN")  # all files show the same moment
@@ -40,10 +41,12 @@ def export(store: Store, folder: Path, only: Sequence[str] = (), anonymous: bool
         for stem, file in form.files().items():
             write(folder / f"{stem}.parquet", file.columns, answers(connection, file.sql(trials, sweeps)), "", change)
         connection.exec_driver_sql("COMMIT")
-    manifest = form.Manifest.of(folder, _write_sweeps(folder / "sweeps", versions))
-    aside = folder / f".{form.MANIFEST}.{os.getpid()}"
-    aside.write_text(manifest.text(), encoding="utf-8")
-    os.replace(aside, folder / form.MANIFEST)
+    for name in earlier - texts.keys():
+        (folder / name).unlink(missing_ok=True)
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    _put_manifest(folder, form.Manifest.of(folder, sorted(texts)))
     return folder
 
 
@@ -61,20 +64,30 @@ def _is_of(name: str, asked: str) -> bool:
     return name == asked or name.startswith(asked.rstrip("/") + "/")
 
 
-def _make_ready(folder: Path) -> None:
-    """The folder, empty or with an earlier export, whose manifest goes first: what is half written is no export."""
+def _make_ready(folder: Path, names: Set[str]) -> set[str]:
+    """Make the folder one of an export under way, with `names` in sweeps/; what an earlier export wrote there.
+
+    Its manifest comes first, without results: what is half written is no export to import from, but known as ours.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         is_ours = (folder / form.MANIFEST).is_file()
         if not is_ours and any(folder.glob("*.parquet")):
             raise StoreError(f"{folder}: holds other Parquet files; export into a folder of its own")
-        if is_ours:
-            for name in form.read_manifest(folder).sweeps:
-                if _is_inside(name):
-                    (folder / name).unlink(missing_ok=True)
-            (folder / form.MANIFEST).unlink()
+        earlier = set(filter(_is_inside, form.read_manifest(folder).sweeps)) if is_ours else set[str]()
+        for name in sorted(names - earlier):
+            if (folder / name).exists():  # a user's own sweep: the folder is where sweeps are worked on
+                raise StoreError(f"{folder / name}: is there and no export wrote it; export into a folder of its own")
+        _put_manifest(folder, form.Manifest.begun(sorted(names | earlier)))
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error
+    return earlier
+
+
+def _put_manifest(folder: Path, manifest: form.Manifest) -> None:
+    aside = folder / f".{form.MANIFEST}.{os.getpid()}"
+    aside.write_text(manifest.text(), encoding="utf-8")
+    os.replace(aside, folder / form.MANIFEST)
 
 
 def _is_inside(name: str) -> bool:
@@ -108,22 +121,19 @@ def _only(names: set[str]) -> Callable[[str | None], str | None]:
 # ---- the sweeps' files -----------------------------------------------------------------------------------------------
 
 
-def _write_sweeps(folder: Path, versions: Sequence[Swept]) -> list[str]:
-    """Write the files that each sweep was run from, for people; of several versions the latest has the plain name.
+def _sweep_files(versions: Sequence[Swept]) -> dict[str, str]:
+    """The files that each sweep was run from, for people; of several versions the latest has the plain name.
 
-    Returns their names, relative to the folder above.
+    Name, relative to the export's folder -> text.
     """
-    written: dict[str, str] = {}
+    files: dict[str, str] = {}
     for version in versions:
         for name, text in _parts(version):
             path = PurePosixPath("sweeps") / name
-            if written.setdefault(str(path), text) != text:
-                path = path.with_name(f"{path.stem}.{version.digest[:8]}{path.suffix}")
-                written[str(path)] = text
-    for name, text in written.items():
-        (folder.parent / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder.parent / name).write_text(text, encoding="utf-8")
-    return sorted(written)
+            if files.setdefault(str(path), text) != text:
+                path = path.with_name(f"{path.stem}.{_tame(version.digest[:8])}{path.suffix}")
+                files[str(path)] = text
+    return files
 
 
 def _parts(version: Swept) -> list[tuple[str, str]]:

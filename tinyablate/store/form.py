@@ -25,7 +25,7 @@ FORM = 1
 """Version of the form. A change that an older `import` cannot read raises it."""
 
 MANIFEST = "export.json"
-"""Written last: a folder that has it is whole."""
+"""Written last with the files' digests: a folder in which it has them is whole."""
 
 MOST_MANIFEST_BYTES = 16 * 2**20
 
@@ -140,6 +140,11 @@ class Manifest:
         digests = {name: _digest(folder / name) for name in (f"{stem}.parquet" for stem in files())}
         return cls(FORM, __version__, schema.SCHEMA_VERSION, tuple(sweeps), digests)
 
+    @classmethod
+    def begun(cls, sweeps: Sequence[str]) -> "Manifest":
+        """That of a folder whose files are being written: it names no results."""
+        return cls(FORM, __version__, schema.SCHEMA_VERSION, tuple(sweeps), {})
+
     def text(self) -> str:
         """As JSON."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
@@ -169,6 +174,8 @@ def read_manifest(folder: Path) -> Manifest:
 def check(folder: Path) -> None:
     """Raises StoreError where a file is absent or was changed since it was written."""
     manifest = read_manifest(folder)
+    if not manifest.files:
+        raise StoreError(f"{folder}: is half an export, which was stopped; run its `tinyablate export` again")
     for name in (f"{stem}.parquet" for stem in files()):
         path = folder / name
         if name not in manifest.files or not path.is_file():
@@ -204,6 +211,8 @@ def rows(folder: Path, stem: str, names: Sequence[str]) -> Iterator[Sequence[tup
 def _typed(path: Path, stem: str, file: "pq.ParquetFile") -> set[str]:
     """The columns that are there. StoreError where one is of another type than it should be."""
     found = {field.name: field.type for field in file.schema_arrow}
+    if len(found) < len(file.schema_arrow):
+        raise StoreError(f"{path}: has two columns of one name")
     for column in files()[stem].columns:
         if column.name in found and found[column.name] != arrow_type(column.type):
             raise StoreError(f"{path}: column {column.name} is {found[column.name]}; valid: {arrow_type(column.type)}")

@@ -203,6 +203,8 @@ class _Import:
         for key, number, *values in self._rows("attempts", names):
             row = dict(zip(names[2:], values, strict=True))
             _valid(self.folder, row["state"], ENDED)
+            if number is None or number < 1:
+                raise StoreError(f"{self.folder}: trial {_short(key)} has an attempt of number {number}")
             ids[key, number] = first + len(ids)
             here = before.get(key, 0) + number
             row["environment_id"] = environments.get(row["environment_id"])

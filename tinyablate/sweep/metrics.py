@@ -31,6 +31,11 @@ class Metric:
     """The metric that this one is the ratio of: the row's value over that of the row it is compared with."""
 
     @property
+    def heading(self) -> str:
+        """The title with the unit: `top-1 (%)`."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
     def compared(self) -> bool:
         """Whether chance moves its differences between rows, so that they have intervals of several kinds.
 
@@ -42,6 +47,11 @@ class Metric:
     def tested(self) -> bool:
         """Whether its differences get a p and a verdict: only where seeds are the replicates, as in trainings."""
         return self.source == "epochs"
+
+    @property
+    def cross_fits(self) -> bool:
+        """Whether it has a value where the epoch is cross-fitted; what no rule chooses has the same under each."""
+        return self.source != "epochs" or self.epoch is not None or self.name == "val_top1"
 
 
 KNOWN = {
@@ -90,5 +100,5 @@ def is_known(name: str) -> bool:
 
 
 def tested(names: Sequence[str]) -> int | None:
-    """Index of the first metric whose differences between rows are a matter of chance; None if there is none."""
-    return next((at for at, name in enumerate(names) if lookup(name).compared), None)
+    """Index of the first metric whose differences between rows get a p; None if there is none."""
+    return next((at for at, name in enumerate(names) if lookup(name).tested), None)

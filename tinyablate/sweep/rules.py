@@ -32,8 +32,8 @@ def choice(table: Mapping[str, Any], name: str, valid: Sequence[str], default: s
 def select_of(table: Mapping[str, Any], names: Sequence[str], place: Place) -> Select:
     """`select`: which epoch's numbers stand in the table. What has no cross-fitted value is refused."""
     select = cast(Select, choice(table, "select", get_args(Select), "last", place))
-    of_epochs = [name for name in names if metrics.is_known(name) and metrics.lookup(name).source == "epochs"]
-    if select == "cross-fitted" and (wrong := [name for name in of_epochs if name != "val_top1"]):
+    wrong = [name for name in names if metrics.is_known(name) and not metrics.lookup(name).cross_fits]
+    if select == "cross-fitted" and wrong:
         rule = f"{listed(wrong)} cannot be: which images were right is kept for val_top1 alone; drop it, or select"
         place.key("select").refuse(f"{rule} 'last' or 'best'", select)
     return select

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from tinyablate.identity import differences, normal
+from tinyablate.identity import normal
 from tinyablate.recipe import Recipe, Value, flatten
-from tinyablate.sweep.declared import covers
+from tinyablate.sweep.declared import changes, covers
 from tinyablate.sweep.fields import ARGS, plain, shown
 from tinyablate.sweep.schema import Cell, Component, Row, Sweep
 from tinyablate.tables.schema import Change
@@ -31,26 +31,13 @@ def _changes(row: Row, cell: Cell, reference: Cell) -> list[Change]:
     if cell.recipe is reference.recipe or cell.canonical == reference.canonical:
         return []
     return [
-        Change(path, before, after, row.declares is None or covers(row.declares, path))
-        for path, before, after in _fields(cell.recipe, reference.recipe)
+        Change(path, _shown(before), _shown(after), row.declares is None or covers(row.declares, path))
+        for path, (before, after) in changes(cell.recipe, reference.recipe).items()
     ]
 
 
-def _fields(recipe: Recipe, reference: Recipe) -> list[tuple[str, str, str]]:
-    """(path, before, after) of each field that differs, keys of `model.args` one by one."""
-    found: list[tuple[str, str, str]] = []
-    for path, (before, after) in differences(recipe, reference).items():
-        if path == ARGS and isinstance(before, dict) and isinstance(after, dict):
-            keys = dict.fromkeys([*before, *after])
-            pairs = [(f"{ARGS}.{key}", _argument(before, key), _argument(after, key)) for key in keys]
-            found += [pair for pair in pairs if pair[1] != pair[2]]
-        else:
-            found.append((path, shown(before), shown(after)))
-    return found
-
-
-def _argument(arguments: Mapping[str, Value], key: str) -> str:
-    return shown(normal(arguments[key])) if key in arguments else ABSENT
+def _shown(value: Value | None) -> str:
+    return ABSENT if value is None else shown(value)
 
 
 # ---- components ------------------------------------------------------------------------------------------------------

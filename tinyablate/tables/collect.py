@@ -55,7 +55,11 @@ def collect(sweep: Sweep, store: Store, device: str = "", hours: bool = False) -
     Without a name they are those of this machine's own device if the store has any of them, even unfinished, else
     those of the device that was measured last. Rows of a sequential sweep have the seeds that its rule gave them.
     """
-    sweep = extended(sweep, store)
+    return as_it_is(extended(sweep, store), store, device, hours)
+
+
+def as_it_is(sweep: Sweep, store: Store, device: str = "", hours: bool = False) -> Table:
+    """The same of a sweep whose rows have their seeds already."""
     asked, device = asked_of(sweep, store, device)
     reader = _Reader(sweep, store, asked)
     trials, keys = reader.trials(), unique([asked])

@@ -17,9 +17,6 @@ from tinyablate.tables import stats
 from tinyablate.tables.arrays import Collected, reference_of
 from tinyablate.tables.schema import ColumnStatistics, Comparison, Verdict
 
-LEAST_BCA = 30
-"""Pairs from which a BCa interval is given: at 10 its coverage was 0.90, at 30 it is 0.93."""
-
 At = tuple[int, int, int]
 """(metric, row, column)."""
 
@@ -274,7 +271,7 @@ class _Made:
     def _bca(self, at: At) -> tuple[float | None, float | None]:
         pairs = self.pairs[at]
         pairs = pairs[~np.isnan(pairs)]
-        if at[1] in self.found.unpaired or len(pairs) < LEAST_BCA or self.sweep.sequential is not None:
+        if at[1] in self.found.unpaired or len(pairs) < stats.LEAST_VALUES or self.sweep.sequential is not None:
             return None, None
         low, high = stats.bca(pairs)
         return _known(low), _known(high)

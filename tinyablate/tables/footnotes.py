@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tinyablate import datasets
 from tinyablate.sweep import metrics
-from tinyablate.sweep.schema import Sweep
+from tinyablate.sweep.schema import Row, Sweep
 from tinyablate.tables import stats
 from tinyablate.tables.about import about_metrics
 from tinyablate.tables.arrays import Collected
@@ -17,9 +17,7 @@ from tinyablate.tables.comparisons import Compared
 from tinyablate.tables.ranking import Ranking
 from tinyablate.tables.schema import Provenance, TableRow
 from tinyablate.tables.statistics_notes import Story, statistics_notes
-from tinyablate.tables.words import counted, cut, place, ranges, short
-
-__all__ = ["Facts", "footnotes", "place"]
+from tinyablate.tables.words import counted, cut, images, place, ranges, short
 
 
 @dataclass(frozen=True)
@@ -144,6 +142,7 @@ def _differences(sweep: Sweep, rows: Sequence[TableRow], unpaired: frozenset[int
         yield f"Δ: difference to the baseline, paired by seed; in brackets its 95 % {kind}."
     elif compared:
         yield "Δ: difference to the baseline; in brackets its 95 % t interval."
+    yield from _references(sweep, compared)
     if sum(not row.null for row in compared) > 1:
         yield "Differences within a shared baseline are correlated: all of them contain the same runs of the baseline."
     if any(cell.pairs < 2 for cell in cells):
@@ -153,6 +152,16 @@ def _differences(sweep: Sweep, rows: Sequence[TableRow], unpaired: frozenset[int
     yield from _independent(sweep, unpaired)
     if sweep.margin is not None:
         yield f"Smallest difference that matters, as declared: {sweep.margin:g}."
+
+
+def _references(sweep: Sweep, compared: Sequence[Row]) -> Iterator[str]:
+    """Where there are several baselines, which rows are compared with which."""
+    of: dict[str, list[str]] = {}
+    for row in compared:
+        of.setdefault(sweep.rows[row.reference or 0].label, []).append(row.label)
+    if len(of) > 1:
+        each = [f"'{label}' of {cut(rows)}" for label, rows in of.items()]
+        yield f"Not all rows have the same baseline: {cut(each, between='; ')}."
 
 
 def _independent(sweep: Sweep, unpaired: frozenset[int]) -> Iterator[str]:
@@ -182,7 +191,7 @@ def _evaluated_on(sweep: Sweep) -> Iterator[str]:
     labels: dict[str, dict[str, None]] = {}
     for cell in sweep.cells:
         labels.setdefault(cell.recipe.evaluate.split, {})[sweep.rows[cell.row].label] = None
-    names = {split: "the validation set" if split == "val" else f"{split}, held out" for split in labels}
+    names = {split: images(split) for split in labels}
     if len(labels) == 1:
         yield f"Measured on {next(iter(names.values()))}."
         return
@@ -208,8 +217,9 @@ def _weights(weights: Mapping[str, set[str]]) -> Iterator[str]:
 def _code(provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
     """What all results were computed with, then whatever they do not share."""
     trials: dict[str, Counter[str]] = {}
+    compiled = any(origin.compiled for _, origin in provenance)
     for (_, origin), count in provenance.items():
-        for title, value in _named(origin):
+        for title, value in _named(origin, compiled):
             trials.setdefault(title, Counter())[value] += count
     shared = [f"{title} {next(iter(values))}" for title, values in trials.items() if len(values) == 1]
     if shared:
@@ -220,13 +230,14 @@ def _code(provenance: Counter[tuple[str, Provenance]]) -> Iterator[str]:
             yield f"MIXED: the results of this table differ in {title}: {cut(each)}."
 
 
-def _named(origin: Provenance) -> tuple[tuple[str, str], ...]:
+def _named(origin: Provenance, compiled: bool) -> tuple[tuple[str, str], ...]:
+    """What computed results, in words; `compiled`: torch.compile is worth a word, as it was used for some of them."""
     return (
         ("core version", str(origin.core_version)),
-        ("commit", short(origin.commit)),
+        ("commit", short(origin.commit) or "unknown"),
         ("train digest", short(origin.train_digest)),
         ("device", origin.device),
         ("torch", origin.torch),
         ("timm", origin.timm),
-        *((("torch.compile", "on"),) if origin.compiled else ()),
+        *((("torch.compile", "on" if origin.compiled else "off"),) if compiled else ()),
     )

@@ -5,6 +5,7 @@ from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.arrays import Trials
 from tinyablate.tables.protocol import seeds_rule
 from tinyablate.tables.schema import About, Origin
+from tinyablate.tables.words import images
 
 
 def about_of(sweep: Sweep, trials: Trials, planned: int, complete: int, device_hours: float | None) -> About:
@@ -18,9 +19,9 @@ def about_of(sweep: Sweep, trials: Trials, planned: int, complete: int, device_h
         select=sweep.select,
         margin=sweep.margin,
         family=sweep.family,
-        test=sweep.test,
+        test="stein" if sweep.sequential else sweep.test,
         seeds=seeds_rule(sweep),
-        measured_on=tuple(dict.fromkeys(_images(recipe.evaluate.split) for recipe in recipes)),
+        measured_on=tuple(dict.fromkeys(images(recipe.evaluate.split) for recipe in recipes)),
         models=tuple(dict.fromkeys(recipe.model.name for recipe in recipes)),
         overrides=sweep.overrides,
         digest=sweep.digest,
@@ -30,7 +31,3 @@ def about_of(sweep: Sweep, trials: Trials, planned: int, complete: int, device_h
         weights={model: tuple(sorted(digests)) for model, digests in sorted(trials.weights.items())},
         device_hours=device_hours,
     )
-
-
-def _images(split: str) -> str:
-    return "the validation set" if split == "val" else f"{split}, held out"

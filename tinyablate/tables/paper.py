@@ -4,14 +4,13 @@ Whatever it writes has the same bytes as long as the results are the same, and a
 alone, so that what is built from these files is not built again.
 """
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tinyablate.errors import UsageError
 from tinyablate.tables.render import latex, render, words
 from tinyablate.tables.schema import About, Table, TableCell
+from tinyablate.tables.whole import put
 from tinyablate.tables.words import capital, counted, cut, short
 
 SUFFIXES = {
@@ -28,16 +27,15 @@ DOCUMENT = "all.tex"
 def write_tables(
     tables: Sequence[Table],
     out: Path,
-    figures: Sequence[Path] = (),
     rounded: bool = False,
     caption: bool = False,
     checklist: bool = False,
 ) -> list[Path]:
     """Write every table in every format into the folder `out`; all files that now hold them, changed or not.
 
-    `demo-ablation.tex` and so on are of the sweep `demo/ablation`; `all.tex` is a document of all of them and of the
-    `figures` (.pdf or .png) to look at. `rounded` as in `render`; `caption` and `checklist` add NAME.caption.txt and
-    NAME.checklist.md. Raises UsageError where `out` is a file, OSError where it cannot be written.
+    `demo-ablation.tex` and so on are of the sweep `demo/ablation`; `all.tex` is a document of all of them to look at.
+    `rounded` as in `render`; `caption` and `checklist` add NAME.caption.txt and NAME.checklist.md. Raises UsageError
+    where `out` is a file, OSError where it cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; tables in every format are written into a folder")
@@ -52,24 +50,13 @@ def write_tables(
             texts[out / f"{name}.caption.txt"] = caption_of(table)
         if checklist:
             texts[out / f"{name}.checklist.md"] = checklist_of(table)
-    texts[out / DOCUMENT] = _document(names, figures, out)
+    texts[out / DOCUMENT] = _document(names)
     return [write(path, text) for path, text in texts.items()]
 
 
 def write(path: Path, text: str) -> Path:
-    """Write `text` and a final newline aside and rename it to `path`, unless just that stands there."""
-    content = f"{text}\n".encode()
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == content:
-            return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
+    """Write `text` and a final newline to `path`, unless just that stands there."""
+    return put(path, f"{text}\n".encode())
 
 
 def file_names(tables: Sequence[Table]) -> list[str]:
@@ -83,20 +70,14 @@ def file_names(tables: Sequence[Table]) -> list[str]:
     return names
 
 
-def _document(names: Sequence[str], figures: Sequence[Path], out: Path) -> str:
-    pictures = [os.path.relpath(figure, out) for figure in figures if figure.suffix in (".pdf", ".png")]
+def _document(names: Sequence[str]) -> str:
     return "\n".join(
         [
             "% All tables of this folder, to look at: pdflatex all.tex",
             r"\documentclass{article}",
             r"\usepackage{booktabs}",
-            *([r"\usepackage{graphicx}"] if pictures else []),
             r"\begin{document}",
             *(rf"\input{{{name}}}" + "\n" + r"\clearpage" for name in names),
-            *(
-                rf"\begin{{figure}}\includegraphics[width=\linewidth]{{{picture}}}\end{{figure}}"
-                for picture in pictures
-            ),
             r"\end{document}",
         ]
     )
@@ -134,21 +115,31 @@ _RULES = {
 }
 
 
+_TESTS = {
+    "max-t": "joint sign flips, step-down max-T",
+    "holm": "sign flips, adjusted by Holm",
+    "stein": "Stein's t on the first stage's degrees of freedom, adjusted by Holm",
+}
+
+
 def _compared(table: Table) -> Iterator[str]:
     """What differences, intervals and p-values are."""
+    about = table.about
     kinds = {cell.kind for cell in _cells(table) if cell.delta is not None}
     if kinds:
         paired = "paired by seed" if kinds == {"paired"} else "paired by seed where rows share seeds"
         paired = "between independent runs" if kinds == {"unpaired"} else paired
-        yield f"Δ: difference to the baseline, {paired}, with its 95 % t interval."
+        interval = "95 % interval by Stein's two-stage rule" if about and about.test == "stein" else "95 % t interval"
+        yield f"Δ: difference to the baseline, {paired}, with its {interval}."
     found = [cell.comparison for cell in _cells(table) if cell.comparison]
     if any(each.block_low is not None for each in found):
-        yield "Block: the 95 % interval with seed as block and the variance pooled over the rows."
+        last = " (of the last epoch)" if about and about.select == "best" else ""
+        yield f"Block{last}: the 95 % interval with seed as block and the variance pooled over the rows."
     tests = sum(each.p is not None for each in found)
-    if tests and table.about:
-        how = {"max-t": "joint sign flips, step-down max-T", "holm": "sign flips, adjusted by Holm"}[table.about.test]
-        over = "of the table" if table.about.family == "table" else "of each column"
-        yield f"p: two-sided, {how}, over the comparisons {over} ({counted(tests, 'comparison')})."
+    if tests and about:
+        last = "of the last epoch, " if about.select == "best" else ""
+        over = "of the table" if about.family == "table" else "of each column"
+        yield f"p: {last}two-sided, {_TESTS[about.test]}, over the comparisons {over} ({counted(tests, 'comparison')})."
 
 
 def _n(table: Table) -> str:
@@ -206,7 +197,8 @@ def checklist_of(table: Table) -> str:
         "Compute": "not counted"
         if about.device_hours is None
         else f"{about.device_hours:.3g} device-hours, in all attempts, failed ones included",
-        "Mixed": "; ".join(mixed(table)) or "nothing: one commit, device and version for all results",
+        "Mixed": "; ".join(mixed(table))
+        or ("nothing: one commit, device and version for all results" if about.origins else _NOT_YET),
     }
     smoke = ["SMOKE: a reduced copy of the sweep; its numbers mean nothing.", ""] if table.smoke else []
     lines = [f"- **{question}**: {words.line(answer)}" for question, answer in answers.items()]

@@ -27,6 +27,9 @@ RATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """What a training records of its first epoch -> its name in words, and the fields that are there to move it."""
 
+REDRAWN = ("data.name", "data.fraction", "batch.size", "augment.repeats")
+"""Fields under which the first epoch draws other images or other batches, so that every rate moves by chance."""
+
 NOTABLE = 0.01
 """A rate that moves by more than this, without a field of its own having been changed, is told."""
 
@@ -41,7 +44,7 @@ class Rate:
     """Of the reference: the mean over the seeds that both rows have; None where nothing is recorded."""
     after: float | None
     expected: bool
-    """The row changes or declares a field that is there to move it."""
+    """The row changes or declares a field that is there to move it, or changes what all rates are drawn from."""
 
     @property
     def notable(self) -> bool:
@@ -141,7 +144,7 @@ def _proof(sweep: Sweep, row: Row, pair: tuple[Cell, Cell], changes: tuple[Chang
 
 def _rates(row: Row, own: Cell, other: Cell, changes: Sequence[Change], known: _Known) -> Iterator[Rate]:
     for name, (words, fields) in RATES.items():
-        moved = any(change.path in fields for change in changes)
+        moved = any(change.path in (*fields, *REDRAWN) for change in changes)
         declared = any(covers(row.declares or (), field) for field in fields)
         expected = moved or declared or not changes  # a row that changes nothing shows how far chance moves it
         yield Rate(words, known.mean(other, own, name), known.mean(own, other, name), expected)

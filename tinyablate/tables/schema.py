@@ -219,6 +219,7 @@ class About:
     margin: float | None
     family: str
     test: str
+    """The sweep's `test`; `stein` where a rule adds seeds, whose p are Stein's."""
     seeds: str
     """In words: `0-5`, or the rule that adds them."""
     measured_on: tuple[str, ...]

@@ -87,7 +87,7 @@ def _family(story: Story) -> Iterator[str]:
     sizes = sorted({each.comparisons for each in story.compared.statistics if each is not None})
     whole = "all paired comparisons of the table" if sweep.family == "table" else "the comparisons of each column"
     open_ = len(story.compared.family) - len(tested)
-    waiting = f", {open_} of them without a p yet" if open_ else ""
+    waiting = f", {open_} {'of them' if sweep.family == 'table' else 'in all'} without a p yet" if open_ else ""
     size = " or ".join(map(str, sizes)) + waiting
     if sweep.sequential is not None:
         yield f"p: Stein's t on the first stage's degrees of freedom, adjusted by Holm over {whole} ({size})."
@@ -116,7 +116,7 @@ def _equivalence(story: Story) -> Iterator[str]:
 def _size(story: Story) -> Iterator[str]:
     """Whether the seeds are enough for any test. One metric stands for all: their trials have the same seeds."""
     sweep, rows = story.sweep, story.rows
-    first = next((m for m, name in enumerate(sweep.metrics) if metrics.lookup(name).tested), None)
+    first = metrics.tested(sweep.metrics)
     paired = [row for row in sweep.rows if row.reference is not None and row.index not in story.found.unpaired]
     if first is None or not paired or sweep.sequential is not None:
         return
@@ -173,7 +173,7 @@ def _pooling(story: Story) -> Iterator[str]:
         return
     yield (
         "Interval in brackets: each row by its own spread. Block interval: seed as block and one variance for all rows "
-        "of the column, far shorter at few seeds."
+        "of the column, shorter where seeds are few and rows alike."
     )
     known = [(at, each.p_fair) for at, each in _columns(story) if each.p_fair is not None]
     unfair = [f"{story.heading(*at)} (p = {p:.2g})" for at, p in known if p < stats.ALPHA]
@@ -189,7 +189,7 @@ def _least(known: Sequence[object]) -> str:
 
 
 def _correlation(story: Story) -> Iterator[str]:
-    """What pairing by seed bought, in the first metric that chance moves."""
+    """What pairing by seed bought, in the first metric that is tested."""
     first = metrics.tested(story.sweep.metrics)
     if first is None:
         return
@@ -218,7 +218,7 @@ def _correlation(story: Story) -> Iterator[str]:
 def _noise(story: Story) -> Iterator[str]:
     """What runs of the baseline alone differ by."""
     sweep = story.sweep
-    first = next((m for m, name in enumerate(sweep.metrics) if metrics.lookup(name).tested), None)
+    first = metrics.tested(sweep.metrics)
     if first is None:
         return
     if not any(row.null for row in sweep.rows):
@@ -251,7 +251,7 @@ def _floor(story: Story, m: int, c: int) -> Iterator[str]:
 def _divergence(story: Story) -> Iterator[str]:
     """How often rows diverge against how often their references do, apart from what the survivors reach."""
     sweep = story.sweep
-    first = next((m for m, name in enumerate(sweep.metrics) if metrics.lookup(name).tested), None)
+    first = metrics.tested(sweep.metrics)
     if first is None or not (story.found.states[first] == DIVERGED).any():
         return
     diverged = (story.found.states[first] == DIVERGED).sum(axis=-1)

@@ -19,6 +19,11 @@ def short(digest: str) -> str:
     return digest[: min(12, end)] + digest[end:]
 
 
+def images(split: str) -> str:
+    """Which images a recipe is evaluated on, in words."""
+    return "the validation set" if split == "val" else f"{split}, held out"
+
+
 def ranges(seeds: Sequence[int]) -> str:
     """Seeds in ascending order, three or more in a row as `0-9`."""
     runs: list[list[int]] = []

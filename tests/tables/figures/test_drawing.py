@@ -16,7 +16,7 @@ from tinyablate.job import EpochResult, Outcome
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
 from tinyablate.sweep.schema import Figure
-from tinyablate.tables.figures import OF_TABLES, asked, figure, figures, fonts, style, wanted
+from tinyablate.tables.figures import OF_TABLES, NotShown, asked, figure, figures, fonts, style, wanted
 
 HOSTILE = "<script>&_%\\$ {} ^| אבג \N{ARABIC LETTER SEEN} " + 30 * "long "
 FACTORIAL = {(row, 0): [80.0 + row + x for x in OFFSETS] for row in range(3)}
@@ -54,6 +54,15 @@ def test_equal_numbers_give_equal_bytes(view, kind):
         assert style.picture("Title", drawn, ".svg")[0] == first
     assert ElementTree.fromstring(first).tag.endswith("svg")
     assert (absent, len(drawn.numbers[0])) == ("", len(drawn.columns))
+
+
+def test_what_cannot_be_cross_fitted_is_refused(filled, tmp_path):
+    """A figure of another metric than val_top1, which alone has bits per image, says so; at one epoch it is drawn."""
+    sweep, store = filled
+    sweep = replace(sweep, select="cross-fitted")
+    with pytest.raises(NotShown, match="'val_loss' cannot be: which images were right is kept for val_top1 alone"):
+        figure(sweep, store, tmp_path / "f.svg", Figure("forest", "val_loss", {}))
+    assert figure(sweep, store, tmp_path / "f.svg", Figure("slopes", "val_loss@1", {}))[0].exists()
 
 
 @pytest.mark.parametrize("kind", ["forest", "heatmap", "cost"])

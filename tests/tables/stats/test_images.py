@@ -65,32 +65,3 @@ def test_components_from_little():
     assert stats.components(same).seed == stats.components(same).interaction == 0
     assert math.isnan(stats.components(same[:1]).seed)
     assert math.isnan(stats.components(same[:, :1]).image)
-
-
-def test_cross_fitted_chooses_on_one_half_and_scores_on_the_other():
-    """Even positions choose epoch 1, where odd ones have 1 of 2; those choose epoch 2, where even ones have 2 of 3."""
-    even = [[0, 0, 1], [1, 1, 1], [1, 1, 0]]
-    odd = [[0, 0], [1, 0], [1, 1]]
-    correct = np.zeros((3, 5), dtype=bool)
-    correct[:, ::2], correct[:, 1::2] = even, odd
-    assert stats.cross_fitted(correct) == pytest.approx(100 * (1 + 2) / 5)
-
-
-def test_cross_fitted_takes_the_earliest_of_equals():
-    """Two epochs are equally good at the even positions; the odd ones score the first of them."""
-    correct = np.array([[1, 0, 1, 0], [1, 1, 1, 1]], dtype=bool)
-    assert stats.cross_fitted(correct) == pytest.approx(100 * (0 + 2) / 4)
-    assert math.isnan(stats.cross_fitted(correct[:0]))
-    assert math.isnan(stats.cross_fitted(correct[:, :1]))
-
-
-def test_cross_fitting_removes_what_choosing_adds():
-    """100 epochs of pure chance at 70 %: the best reads 71.1, the cross-fitted number 70.0 (40 trials, s.e. 0.1)."""
-    random = np.random.default_rng(1)
-    best, fitted = [], []
-    for _ in range(40):
-        correct = random.random((100, 10_000)) < 0.7
-        best.append(100 * correct.mean(axis=1).max())
-        fitted.append(stats.cross_fitted(correct))
-    assert np.mean(best) > 71
-    assert np.mean(fitted) == pytest.approx(70, abs=0.3)

@@ -9,7 +9,7 @@ GIVEN = {
     "detect": 8, "comparisons": 10, "digits": 2,
 }  # fmt: skip
 
-TOO_FEW = "n too small: no result can reach 5 % below 6 seeds in a table of 10 rows"
+TOO_FEW = "n too small: no result can reach 5 % below 6 seeds in a table of 10 comparisons"
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ TOO_FEW = "n too small: no result can reach 5 % below 6 seeds in a table of 10 r
         ({"n": 5, "detect": None}, "too few seeds", TOO_FEW),
         ({"n": 5, "margin": None, "p_equivalent": None}, "too few seeds", TOO_FEW),
         ({"n": 1, "low": None, "high": None, "detect": None}, "too few seeds", TOO_FEW),
-        ({"n": 5, "comparisons": 1, "detect": None}, "too few seeds", f"{TOO_FEW[:-7]}1 row"),
+        ({"n": 5, "comparisons": 1, "detect": None}, "too few seeds", f"{TOO_FEW[:-14]}1 comparison"),
         ({"n": 5, "low": 3.0, "high": 4.0, "p": 0.0625, "detect": None}, "too few seeds", TOO_FEW),
         ({"low": 3.291, "high": 4.0, "p": 0.03}, "better", "better by at least 3.29"),
         ({"low": -4.0, "high": -3.294, "p": 0.05}, "worse", "worse by at least 3.29"),
@@ -33,7 +33,11 @@ TOO_FEW = "n too small: no result can reach 5 % below 6 seeds in a table of 10 r
         ({"low": 3.0, "high": 4.0, "p": 0.03, "better": None}, "better", "higher by at least 3.00"),
         ({"low": -4.0, "high": -3.0, "p": 0.03, "better": None}, "worse", "lower by at least 3.00"),
         ({"low": 0.00234, "high": 0.6, "p": 0.03}, "better", "better by at least 0.002"),
-        ({"low": 3.0, "high": 4.0, "p": 0.051}, "no difference", "no difference detected (+3.00 to +4.00)"),
+        (
+            {"low": 3.0, "high": 4.0, "p": 0.051},
+            "no difference",
+            "no difference detected after correction (+3.00 to +4.00)",
+        ),
         ({"low": -0.01, "high": 4.0, "p": 0.03}, "no difference", "no difference detected (-0.01 to +4.00)"),
         ({"low": 0.0, "high": 4.0, "p": 0.03}, "no difference", "no difference detected (0.00 to +4.00)"),
         ({"low": -0.004, "high": 0.3}, "no difference", "no difference detected (0.00 to +0.30)"),

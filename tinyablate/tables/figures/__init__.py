@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tinyablate.errors import listed
 from tinyablate.store.store import Store
+from tinyablate.sweep import metrics
 from tinyablate.sweep.schema import Figure, FigureKind, Sweep
-from tinyablate.tables.collect import collect
+from tinyablate.tables.collect import as_it_is
 from tinyablate.tables.figures import (
     cost,
     curves,
@@ -125,13 +126,19 @@ def _lacking(kind: Kind, view: View) -> bool:
 def _view(sweep: Sweep, store: Store, spec: Figure) -> View:
     """The sweep's own table where it has the metrics, so that p and verdicts are those of the table; else one of them.
 
-    A heat map is ranked over all of its cells, which a table of several metrics is not.
+    A heat map is ranked over all of its cells, which a table of several metrics is not. Raises NotShown for a metric
+    that has no value under the sweep's selection rule.
     """
     needed = (spec.metric, spec.cost) if spec.cost else (spec.metric,)
+    if sweep.select == "cross-fitted" and (lacking := [name for name in needed if not metrics.lookup(name).cross_fits]):
+        raise NotShown(
+            f"{sweep.name}: select is 'cross-fitted', which {listed(lacking)} cannot be: which images were right is "
+            "kept for val_top1 alone; next: --metric val_top1, or --kind curves"
+        )
     if spec.kind == "heatmap" or not set(needed) <= set(sweep.metrics):
         same = spec.metric == sweep.metrics[0]
         sweep = replace(sweep, metrics=needed, margin=sweep.margin if same else None)
-    return View(sweep, spec, collect(sweep, store))
+    return View(sweep, spec, as_it_is(sweep, store))
 
 
 def _unreadable(made: Drawn, suffix: str, absent: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
 from tinyablate.tables.figures import style
-from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, axis_title, gap_notes
+from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,8 +108,8 @@ def _paint(picture: "Picture", view: View, cost: Metric, found: tuple[Spot, ...]
     axes.margins(0.14, 0.14)
     if view.spec.ylim:
         axes.set_ylim(*view.spec.ylim)
-    axes.set_xlabel(axis_title(cost))
-    axes.set_ylabel(axis_title(view.metric))
+    axes.set_xlabel(cost.heading)
+    axes.set_ylabel(view.metric.heading)
     style.grid(axes)
     _label(picture, axes, found)
 

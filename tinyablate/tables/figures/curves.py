@@ -16,8 +16,8 @@ from tinyablate.sweep.schema import Figure, Sweep
 from tinyablate.tables import stats
 from tinyablate.tables.collect import state_of
 from tinyablate.tables.figures import style
-from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, axis_title, chosen_rows, gap_notes
-from tinyablate.tables.footnotes import place
+from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, chosen_rows, gap_notes
+from tinyablate.tables.words import place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +155,7 @@ def _paint(picture: "Picture", found: Curves, metric: Metric, limits: tuple[floa
     for line in found.lines:
         _trace(axes, line, at[line.label])
     axes.set_xlabel("epoch")
-    axes.set_ylabel(axis_title(metric))
+    axes.set_ylabel(metric.heading)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(left=max(axes.get_xlim()[0], 0.5))  # there is no epoch 0
     if limits:

@@ -8,9 +8,9 @@ from tinyablate.errors import UsageError, listed, nearest
 from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
 from tinyablate.sweep.schema import Figure, Sweep
-from tinyablate.tables.footnotes import place
 from tinyablate.tables.protocol import command
 from tinyablate.tables.schema import Table, TableCell
+from tinyablate.tables.words import cut, place, signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -107,29 +107,18 @@ def gap_notes(gaps: Sequence[tuple[str, bool, str]]) -> tuple[str, ...]:
     return (*notes, f"Of fewer seeds than planned: {named(partial)}.") if partial else tuple(notes)
 
 
-def named(labels: Sequence[str], most: int = 12) -> str:
+def named(labels: Sequence[str]) -> str:
     """The labels, separated by semicolons; long lists are cut with a count of the rest."""
-    more = f"; and {len(labels) - most} more" if len(labels) > most else ""
-    return "; ".join(labels[:most]) + more
-
-
-def axis_title(metric: Metric) -> str:
-    """`top-1 (%)`."""
-    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+    return cut(labels, most=12, between="; ")
 
 
 def difference_title(metric: Metric, what: str = "") -> str:
     """`difference in top-1 (percentage points)`; a ratio is its own comparison."""
     if metric.relative_to:
-        return axis_title(metric)
+        return metric.heading
     unit = "percentage points" if metric.unit == "%" else metric.unit
     what = what or f"difference in {metric.title}"
     return f"{what} ({unit})" if unit else what
-
-
-def signed(value: float, digits: int) -> str:
-    """`+0.35`; never `-0.00`."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def interval(value: float, low: float | None, high: float | None, digits: int) -> str:

@@ -1,9 +1,7 @@
 """Where a figure's files go, and their writing: the picture and its numbers as CSV, each whole or not at all."""
 
-import contextlib
 import csv
 import io
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from tinyablate.errors import UsageError, listed, nearest
 from tinyablate.sweep.schema import Figure, Sweep
 from tinyablate.tables.figures.drawn import Drawn
 from tinyablate.tables.figures.style import SUFFIXES
+from tinyablate.tables.whole import put
 
 FOLDER = Path("results/figures")
 
@@ -46,13 +45,7 @@ def as_csv(drawn: Drawn) -> bytes:
 
 def write(path: Path, content: bytes) -> None:
     """The file, whole or not at all. Raises UsageError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
+        put(path, content)
     except OSError as error:
         raise UsageError(f"--out {path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)

@@ -113,7 +113,10 @@ def _notes(view: View, found: tuple[Point, ...]) -> list[str]:
     rules = {cell.comparison.rule for row in view.table.rows for cell in row.cells if cell.comparison}
     rule = f" ({', '.join(sorted(rules))} epoch)" if rules and view.metric.source == "epochs" else ""
     what = "ratio" if view.metric.relative_to else "difference"
-    notes = [f"Points: mean {what} to the baseline{rule}; thin lines: 95 % t interval, paired by seed"]
+    by = "interval by Stein's two-stage rule" if view.sweep.sequential else "t interval"
+    alone = any(point.kind == "unpaired" and not point.null for point in found)
+    paired = "paired by seed where rows share seeds" if alone else "paired by seed"
+    notes = [f"Points: mean {what} to the baseline{rule}; thin lines: 95 % {by}, {paired}"]
     notes[0] += "; thick: seed as block, variance pooled over the rows." if any(p.block_low for p in found) else "."
     low, high = _limits(found, _neutral(view), view.margin or 0.0)
     if any(p.low is not None and p.high is not None and (p.low < low or p.high > high) for p in found):

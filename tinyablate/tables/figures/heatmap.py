@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinyablate.tables.figures import style
-from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, axis_title, gap_notes
+from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes
 from tinyablate.tables.schema import CellState, Standing
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def drawn(view: View) -> Drawn:
 def _notes(view: View, found: tuple[Square, ...]) -> list[str]:
     bright = "lower" if view.metric.better == "min" else "higher"
     spread = ", below it ± sd over seeds" if any(square.sd is not None for square in found) else ""
-    notes = [f"{axis_title(view.metric)}: mean{spread}; brighter is {bright}."]
+    notes = [f"{view.metric.heading}: mean{spread}; brighter is {bright}."]
     best = "the best" if view.table.axes else "the best of its column"
     if any(square.standing == "close" for square in found):
         notes.append(f"Solid frame: {best}; dashed frames: not separated from it at 5 % (Hsu's comparisons).")

@@ -10,7 +10,7 @@ import numpy as np
 from tinyablate.tables import stats
 from tinyablate.tables.figures import style
 from tinyablate.tables.figures.design import Design, designs
-from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, axis_title, gap_notes, interval
+from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +102,7 @@ def _paint(picture: "Picture", view: View, found: tuple[Pair, ...]) -> None:
     digits = view.table.columns[view.columns()[0]].digits
     axes = style.panels(picture, len(found), IN_A_LINE)
     for panel in axes[::IN_A_LINE]:
-        panel.set_ylabel(axis_title(view.metric))
+        panel.set_ylabel(view.metric.heading)
     for panel, pair in zip(axes, found, strict=True):
         _panel(panel, pair, digits)
         if view.spec.ylim:

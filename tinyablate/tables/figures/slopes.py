@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyablate.tables.figures import style
-from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, axis_title, gap_notes, named
+from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def drawn(view: View) -> Drawn:
 def _paint(picture: "Picture", view: View, found: tuple[Slope, ...]) -> None:
     axes = style.panels(picture, len(found), IN_A_LINE)
     for panel in axes[::IN_A_LINE]:
-        panel.set_ylabel(axis_title(view.metric))
+        panel.set_ylabel(view.metric.heading)
     for panel, slope in zip(axes, found, strict=True):
         _panel(panel, slope, view.metric.better)
         if view.spec.ylim:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyablate.tables.figures import fonts
 from tinyablate.tables.figures.drawn import Drawn
+from tinyablate.tables.render import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +59,8 @@ def picture(title: str, drawn: Drawn, suffix: str) -> tuple[bytes, str]:
     notes = "\n".join(wrapped(plain(note), int(drawn.size[0] * 20), 4) for note in drawn.notes)
     file, below = io.BytesIO(), LINE * (notes.count("\n") + 1.5) if notes else 0.0
     height = drawn.size[1] + below + 0.2 * (heading.count("\n") + 1)
-    words = "\n".join([title, notes, *(str(value) for line in drawn.numbers for value in line)])
-    families, absent = fonts.families(words)
+    said = "\n".join([title, notes, *(str(value) for line in drawn.numbers for value in line)])
+    families, absent = fonts.families(said)
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()  # a user's own style would change the bytes
         matplotlib.rcParams.update({**SETTINGS, "font.family": list(families)})
@@ -118,7 +119,7 @@ def luminance(color: Sequence[float]) -> float:
 
 def plain(text: str) -> str:
     """`text` on one line; a label that begins with _ would be hidden, so a space stands before it."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = words.line(text)
     return f" {line}" if line.startswith("_") else line
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tinyablate.tables import stats
 from tinyablate.tables.figures import style
 from tinyablate.tables.figures.design import on_of, recipes_of
-from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, axis_title, gap_notes, interval, named
+from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes, interval, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,7 @@ def _paint(picture: "Picture", view: View, found: list[tuple[Step, ...]]) -> Non
         _panel(panel, walk, view)
         if walk[0].column:
             panel.set_title(style.wrapped(style.plain(walk[0].column), 60, 1))
-    axes[-1].set_xlabel(axis_title(view.metric))
+    axes[-1].set_xlabel(view.metric.heading)
 
 
 def _panel(axes: "Axes", walk: tuple[Step, ...], view: View) -> None:

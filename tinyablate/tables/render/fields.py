@@ -237,11 +237,14 @@ def _deltas(part: _Part) -> Iterator[Field]:
 
 
 def _judged(part: _Part, short: bool) -> Iterator[Field]:
-    """Block interval, p and verdict, as far as any cell has them."""
+    """Block interval, p and verdict, as far as any cell has them; the latter two only where some verdict is one."""
     cells, column = part.cells, part.column
     blocks = tuple(words.block(cell, column, part.restated) for cell in cells)
     last, name = ("last epoch:",) if part.restated else (), "Δ [block]" if part.restated else "block interval"
     yield from _told("block", name, (*last, name) if part.restated else ("block", "[95 % interval]"), blocks, part)
+    if all(cell.comparison.verdict.kind == "too few seeds" for cell in cells
+           if cell.comparison and cell.comparison.verdict):  # fmt: skip
+        return  # the footnote says it once for all of them
     yield from _told("p", "p", (*last, "p"), tuple(map(words.chance, cells)), part)
     verdicts = tuple(words.verdict(cell, short) for cell in cells)
     yield from _told("verdict", "verdict", (*last, "verdict"), verdicts, part)

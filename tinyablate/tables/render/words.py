@@ -134,7 +134,7 @@ def unexpected(cell: TableCell, source: str) -> bool:
 
 def title(column: TableColumn) -> str:
     """The metric with its unit."""
-    return column.metric.title + (f" ({column.metric.unit})" if column.metric.unit else "")
+    return column.metric.heading
 
 
 def near(column: TableColumn) -> str:

@@ -22,7 +22,7 @@ from tinyablate.tables.stats.differences import (
     welch,
 )
 from tinyablate.tables.stats.divergence import Rates, rates
-from tinyablate.tables.stats.images import Components, McNemar, components, cross_fitted, mcnemar
+from tinyablate.tables.stats.images import Components, McNemar, components, mcnemar
 from tinyablate.tables.stats.power import POWER, detect_pairs, detectable
 from tinyablate.tables.stats.signflip import Test, holm, least_p, least_pairs, max_t, sign_flip
 from tinyablate.tables.stats.stages import stein, stein_interval
@@ -46,7 +46,6 @@ __all__ = [
     "best_of",
     "components",
     "correlation",
-    "cross_fitted",
     "detect_pairs",
     "detectable",
     "equivalent_p",

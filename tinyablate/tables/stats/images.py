@@ -71,17 +71,3 @@ def components(correct: ArrayLike) -> Components:
     seed, image, interaction = (float(sd) for sd in 100 * np.sqrt(variances))
     mean = 100 * np.sqrt(variances / [seeds, images, seeds * images])
     return Components(seed, image, interaction, *(float(sd) for sd in mean))
-
-
-def cross_fitted(correct: Bits) -> float:
-    """Accuracy in % of the best epoch of `correct` (epochs, images), chosen on other images than it is scored on.
-
-    The images at even positions choose an epoch (of equals the earliest) that those at odd positions score, and the
-    other way round; the result is the share over all images. Unlike the best epoch's own number it is not raised by
-    the choice. nan without an epoch or below two images. Source: cross-fitting as in Chernozhukov et al., The
-    Econometrics Journal 21 (2018), definition 3.1.
-    """
-    if not len(correct) or correct.shape[1] < 2:
-        return float("nan")
-    even, odd = correct[:, ::2].sum(axis=1), correct[:, 1::2].sum(axis=1)
-    return 100 * float(odd[even.argmax()] + even[odd.argmax()]) / int(correct.shape[1])

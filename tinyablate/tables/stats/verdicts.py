@@ -5,6 +5,7 @@ from typing import Literal
 
 from tinyablate.tables.schema import Verdict
 from tinyablate.tables.stats.differences import ALPHA
+from tinyablate.tables.words import counted
 
 _WORDS: dict[tuple[str | None, bool], tuple[Literal["better", "worse"], str]] = {
     ("max", True): ("better", "better"),
@@ -38,7 +39,8 @@ def verdict(
     n < `least`                                              n too small: no result can reach 5 % below `least` seeds …
     p is not defined, or the interval is not                 None: nothing was tested (Welch's differences)
     p <= `ALPHA` and 0 lies outside of the interval          better (worse) by at least the interval's near end
-    otherwise                                                no difference detected (low to high)
+    otherwise, 0 inside the interval                         no difference detected (low to high)
+    otherwise                                                no difference detected after correction (low to high)
     =======================================================  =========================================================
 
     Equivalence comes first, because the margin is declared as the smallest difference that matters: where the
@@ -67,12 +69,14 @@ def verdict(
     if p <= ALPHA and not low <= 0 <= high:
         kind, word = _WORDS[better, low > 0]
         return Verdict(kind, f"{word} by at least {_near(min(abs(low), abs(high)), digits)}")
-    return Verdict("no difference", f"no difference detected ({_signed(low, digits)} to {_signed(high, digits)})")
+    ends = f"({_signed(low, digits)} to {_signed(high, digits)})"
+    after = "" if low <= 0 <= high else " after correction"
+    return Verdict("no difference", f"no difference detected{after} {ends}")
 
 
 def _too_few(margin: float | None, least: int, detect: int | None, comparisons: int) -> str:
-    rows = f"{comparisons} row" + "s" * (comparisons != 1)
-    text = f"n too small: no result can reach {100 * ALPHA:g} % below {least} seeds in a table of {rows}"
+    size = counted(comparisons, "comparison")
+    text = f"n too small: no result can reach {100 * ALPHA:g} % below {least} seeds in a table of {size}"
     if margin is None or detect is None:
         return text
     return f"{text}; {max(detect, least)} seeds would detect the margin with 80 % power"

@@ -153,15 +153,17 @@ def test_tables_come_as_frames_and_texts(results: "Results[pd.DataFrame]") -> No
     """A sweep's table has a line per row with the numbers of `tinyablate table`, and shows itself in a notebook."""
     table = results.table("tiny")
     frame = table.frame()
-    assert list(frame.row) == ["Default", "No decay", "EMA"]
+    assert list(frame.label) == ["Default", "No decay", "EMA"]
     values = results.trials("tiny", where="optimizer_weight_decay = 0").last_val_top1
     assert frame["mean"][1] == pytest.approx(values.mean())
     assert frame.sd[1] == pytest.approx(values.std())
     assert frame.n.tolist() == [3, 3, 3]
+    assert list(frame.columns) == table.render("csv").split("\n")[0].split(",")
+    assert frame.verdict.tolist()[1:] == ["n too small"] * 2
     seeds = table.seeds()
     assert len(seeds) == 9
     assert set(seeds.trial) == set(results.trials("tiny").trial)
-    assert seeds[seeds.row == "No decay"].value.mean() == pytest.approx(values.mean())
+    assert seeds[seeds.label == "No decay"].value.mean() == pytest.approx(values.mean())
     assert "| No decay |" in table.to_markdown()
     assert "\\begin{tabular}" in table.to_latex() == table._repr_latex_()
     for page in (table.to_html(), table._repr_html_()):
@@ -196,7 +198,8 @@ def test_other_versions_are_refused(folder: Path, tmp_path: Path) -> None:
             tinyablate.open(path)
         assert path.read_bytes() == before
     (tmp_path / "garbage.db").write_bytes(b"no database " * 400)
-    for name, part in (("garbage.db", "not a usable SQLite database"), ("none.db", "no such database")):
+    absent = r'no such database.*or name one: tinyablate\.open\("PATH"\)'
+    for name, part in (("garbage.db", "not a usable SQLite database"), ("none.db", absent)):
         with pytest.raises(StoreError, match=part):
             tinyablate.open(tmp_path / name)
     assert not (tmp_path / "none.db").exists()

@@ -21,7 +21,7 @@ LAYERS = [
     {"plan", "worker", "bundled"},
     {"cost"},
     {"tables", "run", "preflight"},
-    {"estimates", "launch", "progress", "finish", "describe", "doctor", "preview", "calibrate", "report"},
+    {"estimates", "launch", "progress", "finish", "describe", "listing", "doctor", "preview", "calibrate", "report"},
     {"start", "inspection"},
     {"options"},
     {"api"},

@@ -13,7 +13,7 @@ from tinyablate import bundled, policies
 from tinyablate.errors import SweepError
 from tinyablate.identity import differences
 from tinyablate.plan import ask, make_plan
-from tinyablate.sweep.load import load, read_heading
+from tinyablate.sweep.load import load, load_each, read_heading
 
 HUYNH = (
     "ablation", "ablation_all", "adamw_grid", "batch_size", "models", "models_all", "perturbation", "reproduction",
@@ -92,6 +92,40 @@ def test_unknown_sweep_is_refused_with_the_nearest(argument, problem, elsewhere)
     with pytest.raises(SweepError) as caught:
         bundled.resolve(argument)
     assert str(caught.value).startswith(problem)
+
+
+def test_a_path_of_a_folder_means_the_sweeps_directly_in_it(elsewhere):
+    """Not those further down, which are named; a folder without any is refused."""
+    mine = _write(elsewhere / "here" / "mine.toml")
+    _write(elsewhere / "here" / "recipe.toml")
+    _write(elsewhere / "here" / "below" / "b.toml")
+    (elsewhere / "empty").mkdir()
+    assert bundled.resolve_all(str(elsewhere / "here")) == [mine]
+    assert bundled.resolve_all("here/") == [Path("here/mine.toml")]
+    mine.unlink()
+    with pytest.raises(SweepError, match=r"^here: holds no sweep file; folders in it do: 'here/below'$"):
+        bundled.resolve_all("here")
+    with pytest.raises(SweepError, match=r"^empty: holds no sweep file$"):
+        bundled.resolve_all("empty")
+    with pytest.raises(SweepError, match="is too long"):
+        bundled.resolve_all("x" * 5000)
+
+
+def test_many_broken_files_are_told_in_part(elsewhere):
+    """Of a folder some problems of some files, with how many more there are; of one file all."""
+    text = "seeds = [0]\nbaseline.model.name = 'm'\n[[rows]]\nlabel = 'A'\n" + "".join(f"k{n} = 1\n" for n in range(8))
+    paths = [elsewhere / f"{n:02d}.toml" for n in range(12)]
+    for path in paths:
+        path.write_text(text)
+    with pytest.raises(SweepError) as caught:
+        load_each(paths)
+    problems = caught.value.problems
+    assert len(problems) == 10 * 6 + 1
+    assert problems[5] == "and 3 more"
+    assert problems[-1] == "and 2 more files"
+    with pytest.raises(SweepError) as caught:
+        load_each(paths[:1])
+    assert len(caught.value.problems) == 8
 
 
 def test_copy_takes_the_recipe_along_and_overwrites_nothing(elsewhere):

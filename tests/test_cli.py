@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import json
 import re
 import shutil
 import sqlite3
@@ -324,7 +323,8 @@ def test_set_changes_the_baseline_and_the_title(cli: Cli) -> None:
     assert (plan["new"], plan["done"]) == (9, 0)
     table = cli.json("table", "tiny", "--set", "schedule.epochs=1")
     assert "schedule.epochs" in table["title"]
-    assert json.dumps(table).count('"complete"') == 3
+    states = [cell["state"] for row in table["rows"] for cell in row["cells"]]
+    assert states == ["complete"] * 3
 
 
 def test_smoke_trials_are_other_trials(cli: Cli) -> None:
@@ -334,3 +334,9 @@ def test_smoke_trials_are_other_trials(cli: Cli) -> None:
     assert cli.json("plan", "tiny")["done"] == 0
     assert cli.json("plan", "tiny", "--smoke")["done"] == 3
     assert cli.json("table", "tiny", "--smoke")["title"].startswith("SMOKE")
+
+
+@pytest.mark.parametrize("words", [("show", "\udcff"), ("diff", "\udcff", "a"), ("table", "\udcff")])
+def test_an_argument_that_is_no_text_is_told(ran: Cli, words: tuple[str, ...]) -> None:
+    """Bytes that are not UTF-8 on the command line are a mistake like another."""
+    assert ran(*words, code=2).stderr.startswith("error: ")

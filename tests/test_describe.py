@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from inspection.conftest import new_trial
 
-from tinyablate.describe import columns_text, describe_status, render_rows
+from tinyablate.describe import describe_status
 from tinyablate.errors import UsageError
+from tinyablate.listing import columns_text, render_rows
 from tinyablate.store.query import Rows
 from tinyablate.store.records import CellOf, SweepRecord
 from tinyablate.store.store import Store
+from tinyablate.sweep.load import text_of
 
 
 @pytest.fixture
@@ -36,6 +38,35 @@ def test_status_of_a_folder_shows_its_sweeps(database: str) -> None:
     assert names("sweeps/paper/b.toml") == ["paper/b"]
     with pytest.raises(UsageError, match=r"pape: was never run with this database.*names: 'paper/a'"):
         describe_status(database, "pape")
+
+
+def test_versions_of_a_sweep_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what they were run with, when, and whether the sweep's file, by name or by path, has that text now."""
+    monkeypatch.chdir(tmp_path)
+    Path("sweeps").mkdir()
+    Path("there").mkdir()
+    trial = new_trial(0)
+    with Store(tmp_path / "a.db") as store:
+        for folder, title, overrides in (("sweeps", "one", ""), ("there", "two", ""), ("sweeps", "one", "a=1\nb=2")):
+            path = Path(folder, "mine.toml")
+            path.write_text(f"title = '{title}'\n")
+            sweep = SweepRecord(title + overrides, "mine", title, text_of(path), False, overrides)
+            store.register(sweep, [trial], [CellOf(0, 0, "Default", "", trial.key)])
+
+    def told(asked: str | None) -> list[str]:
+        return re.findall(r"\d\d:\d\d  (as now|other|gone)", describe_status(str(tmp_path / "a.db"), asked))
+
+    assert told(None) == ["as now", "other", "as now"]
+    assert told("there/mine.toml") == ["other", "as now", "other"]
+    assert "mine   --set a=1 --set b=2  " in describe_status(str(tmp_path / "a.db"), "mine")
+    Path("sweeps", "mine.toml").unlink()
+    assert told("mine") == ["gone"] * 3
+
+
+def test_columns_stand_below_one_another() -> None:
+    """Characters that take two places of a terminal are counted so."""
+    lines = columns_text(("row", "new"), [("默认基线", "2"), ("No decay", "12")]).splitlines()
+    assert lines == ["row       new", "默认基线    2", "No decay   12"]
 
 
 def test_answers_are_literal_in_every_format() -> None:

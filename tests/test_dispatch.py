@@ -12,6 +12,7 @@ import analytic
 import pytest
 
 from tinyablate.datasets import lookup
+from tinyablate.finish import finish
 from tinyablate.model_facts import ModelFacts, Request
 from tinyablate.run import Dispatch, RunRequest, run_inline
 from tinyablate.store.store import Store
@@ -237,10 +238,8 @@ def test_a_rule_of_seeds_goes_on_in_rounds_until_it_is_fulfilled(
     assert done.tally.finished == sum(per_row.values())
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 + sum(count > 3 for count in needed)
-    assert (
-        told[0]
-        == f"sweep: row 'Default' goes on from 3 to {max(needed)} seeds: as many as the rows that are compared with it"
-    )
+    grows = f"sweep: row 'Default' goes on from 3 to {max(needed)} seeds"
+    assert told[0] == f"{grows}: as many as the neediest row that is compared with it"
     again = run(request(tmp_path, sweep(tmp_path, RULE), "noop"))
     assert (again.tally.finished, capsys.readouterr().err) == (0, "")
     with Store(tmp_path / "a.db") as store:
@@ -249,8 +248,24 @@ def test_a_rule_of_seeds_goes_on_in_rounds_until_it_is_fulfilled(
         assert [row.cells[0].n for row in collect(asked, store).rows] == [max(needed), *needed]
 
 
-def _stein(asked: Sweep, row: int) -> int:
+def test_a_half_width_out_of_reach_is_told_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where `max` stops a row too early, stderr says so when the run ends, and the table is printed all the same."""
+    asked = sweep(tmp_path, RULE.replace("max = 9", "max = 3"))
+    done = run(request(tmp_path, asked, "noop"))
+    with Store(tmp_path / "a.db") as store:
+        assert finish(done, store, stopped=False) == 0
+    out, err = capsys.readouterr()
+    needed = {label: _stein(asked, row, most=1000) for row, label in ((1, "No decay"), (2, "Mixed"))}
+    short = [label for label, seeds in needed.items() if seeds > 3]
+    assert short
+    for line, label in zip(err.splitlines(), short, strict=True):
+        assert line.startswith(f"sweep: not reached: {label}: half width ")
+        assert line.endswith(f" of 1 wanted with max = 3; about {needed[label]} seeds would be needed")
+    assert f"NOT REACHED: {short[0]}: half width " in out
+
+
+def _stein(asked: Sweep, row: int, most: int = 9) -> int:
     """Stein's total for a row and a half width of 1: ceil(t² sd²) from its first three seeds, t on two degrees."""
     recipes = {cell.row: cell.recipe for cell in asked.cells}
     first = [analytic.score(recipes[row], seed, 1) - analytic.score(recipes[0], seed, 1) for seed in range(3)]
-    return min(9, max(3, math.ceil((4.302652729749464 * statistics.stdev(first)) ** 2)))
+    return min(most, max(3, math.ceil((4.302652729749464 * statistics.stdev(first)) ** 2)))

@@ -35,8 +35,8 @@ SWEEPS = {
 SUFFIXES = {"terminal": "txt", "markdown": "md", "latex": "tex"}
 
 MASKS = (
-    (r"\b(commit|commits|train digest|digest) [0-9a-f]{7,}(\+changes|-dirty)?", r"\1 …"),
-    (r"\b(torch|timm|torchvision|ray|Python|tinyablate) \d[\w.+]*", r"\1 …"),
+    (r"\b(commit|commits|train digest|digest)(\s+)[0-9a-f]{7,}(\+changes|-dirty)?", r"\1\2…"),
+    (r"\b(torch|timm|torchvision|ray|Python|tinyablate)(\s+)\d[\w.+]*", r"\1\2…"),
     (r"(\"|, |: |on )(AMD|Intel)[^\",;(\n]*", r"\1a processor"),
 )
 """What differs between machines and commits -> what stands for it."""

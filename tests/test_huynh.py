@@ -59,7 +59,7 @@ def test_a_second_run_does_nothing(ran: Cli) -> None:
 def test_status_puts_estimate_and_truth_side_by_side(ran: Cli) -> None:
     """After the run each sweep has the time that it took."""
     (line,) = ran("status", "huynh2022/adamw_grid").stdout.split("last run, estimated and in truth")[1].splitlines()[2:]
-    assert line.startswith("huynh2022/adamw_grid  smoke")
+    assert line.startswith("huynh2022/adamw_grid  --smoke")
     assert float(line.split()[-5]) > 0  # hours of a core, in truth: twelve cells in one job
     assert line.endswith("0 of 1                1")
 

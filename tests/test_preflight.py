@@ -49,6 +49,27 @@ def test_mixing_images_of_one_class_is_refused(refused: Refused, monkeypatch: py
     assert refused("mix.mixup_alpha = 0.2\nmix.prob = 0.0") == []
 
 
+def test_what_is_wrong_with_several_cells_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights without a tag: both cures, and the rows that it holds of."""
+    path = tmp_path / "sweep.toml"
+    text = (
+        "seeds = [0]\n[baseline]\ndata.name = 'shapes'\nmodel.name = 'test_vit'\nbatch.size = 50\n"
+        "[[rows]]\nlabel = 'Default'\n[[rows]]\nlabel = 'EMA'\nset.ema.decay = 0.9\n"
+    )
+    tagged = dataclasses.replace(FACTS, tagged_name="test_vit.r160_in1k")
+    monkeypatch.setattr(preflight, "facts_for", lambda requests, notify: dict.fromkeys(requests, tagged))
+    rule = (
+        "model.name = 'test_vit': name the pretrained weights too: 'test_vit.r160_in1k'; "
+        "or train from random ones: model.pretrained = false"
+    )
+    other = "[[rows]]\nlabel = 'Random'\nset.model.pretrained = false\n"
+    for content, who in ((text, "every row"), (text + other, "row 'Default' and 1 more")):
+        path.write_text(content)
+        with pytest.raises(SweepError) as caught:
+            preflight.check_models([load(path)])
+        assert caught.value.problems == (f"{path}: {who}: {rule}",)
+
+
 def test_features_of_a_trunk_that_drifts_cannot_be_kept(refused: Refused) -> None:
     """--cache-features is refused where BatchNorm moves in training mode, and where the trunk itself is trained."""
     drifting = dataclasses.replace(FACTS, batch_statistics=True, splits=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from tinyablate.errors import UsageError
+from tinyablate.errors import StoreError, UsageError
 from tinyablate.options import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
@@ -40,7 +40,13 @@ def open(db: str | Path | None = None, *, backend: str = "pandas") -> "Results[A
     converters: Mapping[str, Callable[[Any], Any]] = {"pandas": _pandas, "pyarrow": lambda table: table}
     if backend not in converters:
         raise UsageError(f'backend "{backend}": no such library; valid: "pandas", "pyarrow"')
-    return Results(db or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE, converters[backend])
+    from tinyablate.store.opening import database_path
+
+    path = database_path(db or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE)
+    if not path.exists():
+        how = 'run a sweep first (tinyablate run SWEEP), or name one: tinyablate.open("PATH")'
+        raise StoreError(f"{path}: no such database; {how}")
+    return Results(path, converters[backend])
 
 
 def _pandas(table: "pa.Table") -> "pd.DataFrame":
@@ -118,7 +124,8 @@ class Results(Generic[Frame]):
         """A line per trial and place in a sweep's table: labels of row and column, seed, state, numbers.
 
         Of every version of every sweep that was run, told apart by `digest`, `smoke`, `overrides` and `created_at`;
-        of the sweep of this name alone, if one is given.
+        of the sweep of this name alone, if one is given. `where="latest"` leaves out versions that a newer one of the
+        same name, smoke and overrides has taken the place of.
         """
         conditions: dict[str, Any] = {"sweep = ?": sweep, "smoke = ?": smoke}
         given = {text: value for text, value in conditions.items() if value is not None}
@@ -236,24 +243,25 @@ class SweepTable(Generic[Frame]):
         self._convert = convert
 
     def frame(self) -> Frame:
-        """A line per row, column and metric: label of the row, mean, sd, n of planned, difference with its interval.
+        """A line per row, column and metric, with the columns of `tinyablate table --format csv`.
 
-        `p`, `verdict` and the interval `pooled_low` to `pooled_high` are those of the comparison that verdicts rest on.
-        Published numbers are in columns `published_SOURCE`.
+        `label` of the row, mean, sd, n of planned, difference with its interval; `p`, `verdict` and the interval
+        `block_low` to `block_high` are those of the comparison that verdicts rest on. Published numbers are in columns
+        `published_SOURCE`.
         """
         import pyarrow as pa
 
-        records = _records(self.table)
+        from tinyablate.tables.render.data import records, types_of
+
         kinds = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-        named = [(name, kinds[kind]) for name, kind in _FIELDS.items()]
-        named += [(f"published_{source}", pa.float64()) for source in _sources(self.table)]
-        return self._convert(pa.Table.from_pylist(records, schema=pa.schema(named)))
+        schema = pa.schema([(name, kinds[kind]) for name, kind in types_of(self.table).items()])
+        return self._convert(pa.Table.from_pylist([*records(self.table)], schema=schema))
 
     def seeds(self) -> Frame:
         """A line per row, column, metric and seed that has a value: the values behind the means, and their trials."""
         import pyarrow as pa
 
-        kinds = {"row": pa.string(), "column": pa.string(), "metric": pa.string(), "seed": pa.int64()}
+        kinds = {"label": pa.string(), "column": pa.string(), "metric": pa.string(), "seed": pa.int64()}
         kinds |= {"value": pa.float64(), "trial": pa.string()}
         return self._convert(pa.Table.from_pylist(_replicates(self.table), schema=pa.schema(list(kinds.items()))))
 
@@ -290,37 +298,6 @@ class SweepTable(Generic[Frame]):
         return f"<tinyablate.SweepTable {self.table.name}: {len(self.table.rows)} rows>"
 
 
-_FIELDS: Mapping[str, type] = {
-    "group": str, "row": str, "column": str, "metric": str, "unit": str, "mean": float, "sd": float, "n": int,
-    "n_planned": int, "delta": float, "delta_low": float, "delta_high": float, "pairs": int, "pooled_low": float,
-    "pooled_high": float, "p": float, "verdict": str, "standing": str, "state": str, "marks": str,
-}  # fmt: skip
-
-
-def _records(table: "Table") -> list[dict[str, Any]]:
-    """A record per row and column of the table."""
-    return [
-        {
-            "group": row.group, "row": row.label, "column": column.label, "metric": column.metric.name,
-            "unit": column.metric.unit, "mean": cell.mean, "sd": cell.sd, "n": cell.n, "n_planned": cell.n_planned,
-            "delta": cell.delta, "delta_low": cell.delta_low, "delta_high": cell.delta_high, "pairs": cell.pairs,
-            "pooled_low": cell.comparison.block_low if cell.comparison else None,
-            "pooled_high": cell.comparison.block_high if cell.comparison else None,
-            "p": cell.comparison.p if cell.comparison else None,
-            "verdict": cell.comparison.verdict.text if cell.comparison and cell.comparison.verdict else None,
-            "standing": cell.standing, "state": cell.state, "marks": ", ".join(cell.marks),
-            **{f"published_{source}": value for source, value in cell.published.items()},
-        }
-        for row in table.rows
-        for column, cell in zip(table.columns, row.cells, strict=True)
-    ]  # fmt: skip
-
-
-def _sources(table: "Table") -> list[str]:
-    """Who published numbers that stand in the table."""
-    return list(dict.fromkeys(source for column in table.columns for source in column.sources))
-
-
 def _replicates(table: "Table") -> list[dict[str, Any]]:
     """A record per value behind the table's cells."""
     found = table.replicates
@@ -328,7 +305,7 @@ def _replicates(table: "Table") -> list[dict[str, Any]]:
         return []
     return [
         {
-            "row": table.rows[row].label, "column": table.columns[column].label,
+            "label": table.rows[row].label, "column": table.columns[column].label,
             "metric": table.columns[column].metric.name, "seed": seed, "value": float(value),
             "trial": found.keys.get((column, row), {}).get(seed),
         }

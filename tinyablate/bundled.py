@@ -53,18 +53,36 @@ def resolve(argument: str) -> Path:
 def resolve_all(argument: str) -> list[Path]:
     """The files that a sweep argument means: one as `resolve` has it, or every sweep of a folder, sorted by name.
 
-    A folder is one of ./sweeps or a bundled one by its name, or a path. Raises SweepError.
+    A folder is one of ./sweeps or a bundled one by its name, with all that is in it, or a path: of such a folder they
+    are those directly in it. Raises SweepError.
     """
-    folder = argument.rstrip("/")
-    inside = [name for name in names() if folder and name.startswith(f"{folder}/")]
+    inside = _named_in(argument)
     if inside:
         return [resolve(name) for name in inside]
-    if folder and Path(folder).is_dir():
-        files = [Path(folder) / f"{name}.toml" for name in _names_in(Path(folder))]
-        if not files:
-            raise SweepError([f"{argument}: no sweep file in this folder"])
+    return _files_in(Path(argument), argument) if is_path_of_folder(argument) else [resolve(argument)]
+
+
+def is_path_of_folder(argument: str) -> bool:
+    """Whether the argument means a folder of sweeps by its path, and not by a name."""
+    try:
+        return bool(argument) and Path(argument).is_dir() and not _named_in(argument)
+    except (OSError, ValueError):  # too long, or with a null byte: `resolve` tells
+        return False
+
+
+def _named_in(folder: str) -> list[str]:
+    """Names of the sweeps in the folder of this name."""
+    name = folder.rstrip("/")
+    return [each for each in names() if name and each.startswith(f"{name}/")]
+
+
+def _files_in(folder: Path, argument: str) -> list[Path]:
+    """The sweep files directly in `folder`. A SweepError where there is none."""
+    files = sorted(path for path in folder.glob("*.toml") if path.name != RECIPE)
+    if files:
         return files
-    return [resolve(argument)]
+    below = sorted({str(path.parent) for path in folder.glob("*/*.toml") if path.name != RECIPE})
+    raise SweepError([f"{argument}: holds no sweep file" + (f"; folders in it do: {listed(below)}" if below else "")])
 
 
 def copy(name: str, dest: Path) -> list[Path]:
@@ -84,9 +102,12 @@ def copy(name: str, dest: Path) -> list[Path]:
     taken = [str(target) for target in new.values() if target.exists()]
     if taken:
         raise SweepError([f"{path}: exists and differs; it is not overwritten" for path in taken])
-    for source, target in new.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+    try:
+        for source, target in new.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise SweepError([f"{dest}: cannot be written: {error.strerror}"]) from error
     return list(new.values())
 
 

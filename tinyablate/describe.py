@@ -1,7 +1,5 @@
 """Texts of the commands that only look: sweeps, plan, status, show, query, data. They change nothing."""
 
-import csv
-import io
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -13,74 +11,16 @@ import sqlalchemy as sa
 from tinyablate.cost import Devices, Estimate
 from tinyablate.datasets import default_home, lookup
 from tinyablate.errors import SweepError, UsageError, listed, nearest
+from tinyablate.listing import columns_text
 from tinyablate.plan import STATES, Plan, SweepPlan
-from tinyablate.store.query import Rows, Spent, spent
+from tinyablate.store.query import Spent, Swept, spent, swept
 from tinyablate.store.store import Store, open_existing
-from tinyablate.sweep.load import name_of
 from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.reach import reach_lines
 from tinyablate.terminal import duration
 
 MOST_ROWS = 60
 """A plan for people shows at most this many cells; JSON has them all."""
-
-
-# ---- plain tables ----------------------------------------------------------------------------------------------------
-
-
-def render_rows(rows: Rows, format: str) -> str:
-    """A query's answer as table, csv, json or markdown."""
-    if format == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([rows.columns, *rows.rows])
-        return text.getvalue().rstrip("\n")
-    if format == "json":
-        return json.dumps([dict(zip(rows.columns, map(_plain, row), strict=True)) for row in rows.rows], indent=1)
-    texts = [[_text(value) for value in row] for row in rows.rows]
-    if format == "markdown":
-        from tinyablate.tables.render.markdown import escaped
-
-        told = [[escaped(_line(cell)) for cell in line] for line in (rows.columns, *texts)]
-        lines = [told[0], ["---"] * len(rows.columns), *told[1:]]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return columns_text(rows.columns, texts)
-
-
-def _plain(value: Any) -> Any:
-    return f"{len(value)} bytes" if isinstance(value, bytes) else value
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(_plain(value))
-
-
-def columns_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Left-aligned columns two spaces apart, numbers right-aligned."""
-    lines = [list(map(str, header)), *(list(map(_line, row)) for row in rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
-    numeric = [all(_is_number(line[index]) for line in lines[1:]) for index in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
-def _line(text: str) -> str:
-    """`text` on one line: what is not printable, such as a terminal's escapes in a label, is a space."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text or "0")
-    except ValueError:
-        return False
-    return True
 
 
 # ---- sweeps and plans ------------------------------------------------------------------------------------------------
@@ -283,35 +223,58 @@ def size_text(count: int) -> str:
 
 
 def describe_status(database: str, sweep: str | None) -> str:
-    """Trials by state for each sweep that was run, then the attempts that run now.
+    """Trials by state for each version of each sweep that was run, then the attempts that run now.
 
     `sweep` is the name or the file of one, or a folder of sweeps. Raises UsageError where none of them was run.
     """
+    from tinyablate.sweep.load import name_of
+
     asked = None if sweep is None else name_of(Path(sweep)) if sweep.endswith(".toml") else sweep.strip("/")
     with open_existing(database) as store, store.engine().connect() as connection:
         rows = connection.execute(
             sa.text(
-                "SELECT s.name, s.smoke, s.overrides, s.digest, t.state, count(DISTINCT t.id) FROM sweeps s "
+                "SELECT s.digest, t.state, count(DISTINCT t.id) FROM sweeps s "
                 "JOIN stored_cells c ON c.sweep_id = s.id JOIN stored_trials t ON t.id = c.trial_id "
                 "GROUP BY s.id, t.state"
             )
         ).all()
+        versions = sorted(swept(store), key=lambda each: (each.name, each.smoke, each.overrides, each.created_at))
         running = _running(connection, store)
         truth = [each for each in spent(store) if _is_asked(each.name, asked)]
-    by_sweep: dict[tuple[str, str, str], dict[str, int]] = {}
-    for name, smoke, overrides, digest, state, count in rows:
-        if _is_asked(name, asked):
-            what = _with(smoke, overrides)
-            by_sweep.setdefault((name, what, digest[:8]), {})[state] = count
-    if asked is not None and not by_sweep:
-        names = sorted({row[0] for row in rows})
+    found = [each for each in versions if _is_asked(each.name, asked)]
+    if asked is not None and not found:
+        names = sorted({each.name for each in versions})
         known = f"; names: {listed(names)}" if names else "; no sweep was"
         raise UsageError(f"{sweep}: was never run with this database{nearest(asked, names)}{known}")
+    counts = {(digest, state): str(count) for digest, state, count in rows}
     states = ("complete", "diverged", "failed", "running", "pending")
-    table = [(*which, *(str(counts.get(state, "")) for state in states)) for which, counts in by_sweep.items()]
-    text = columns_text(("sweep", "with", "version", *states), table) if table else "no sweep was run yet"
+    present = {name: _present(name, sweep) for name in {each.name for each in found}}
+    table = [
+        (*_version(each, present[each.name]), *(counts.get((each.digest, state), "") for state in states))
+        for each in found
+    ]
+    columns = ("sweep", "with", "version", "first run", "its file", *states)
+    text = columns_text(columns, table) if table else "no sweep was run yet"
     text += "\n\nlast run, estimated and in truth\n" + _spent_text(truth) if truth else ""
     return text + ("\n\nrunning now\n" + running if running else "")
+
+
+def _version(version: Swept, present: str | None) -> tuple[str, ...]:
+    """What tells versions of one sweep apart, with whether its file's text is now this one."""
+    file = "gone" if present is None else "as now" if present == version.text else "other"
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.created_at))
+    return version.name, _with(version.smoke, version.overrides), version.digest[:8], when, file
+
+
+def _present(name: str, asked: str | None) -> str | None:
+    """The text of the sweep's file, which `asked` may be the path of, as it is now; None where there is none."""
+    from tinyablate import bundled
+    from tinyablate.sweep.load import text_of
+
+    try:
+        return text_of(bundled.resolve(asked if asked is not None and asked.endswith(".toml") else name))
+    except SweepError:
+        return None
 
 
 def _is_asked(name: str, asked: str | None) -> bool:
@@ -321,7 +284,7 @@ def _is_asked(name: str, asked: str | None) -> bool:
 
 def _with(smoke: bool, overrides: str) -> str:
     """What a sweep was run with beside its file."""
-    return " ".join(["smoke"] * bool(smoke) + overrides.split("\n")).strip()
+    return " ".join(["--smoke"] * bool(smoke) + [f"--set {each}" for each in overrides.split("\n") if each])
 
 
 def _spent_text(truth: Iterable[Spent]) -> str:

@@ -8,6 +8,7 @@ from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.collect import collect, printed
+from tinyablate.tables.sequential import extensions, unreached
 from tinyablate.terminal import say, show
 
 INTERRUPTED = 130
@@ -30,6 +31,9 @@ def finish(dispatch: Dispatch, store: Store, stopped: bool) -> int:
         return INTERRUPTED
     if counts["running"]:
         say(f"{counts['running']} trials are running in another `tinyablate run`; the table fills when they are done")
+    for sweep in request.sweeps:
+        for phrase in unreached(sweep, extensions(sweep, store)):
+            say(f"{sweep.name}: not reached: {phrase}")
     show_tables(request.sweeps, store, request.format, request.machine)
     return 1 if tally.failed else 0
 

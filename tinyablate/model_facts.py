@@ -109,8 +109,8 @@ def splits_of(facts: Mapping[Request, ModelFacts]) -> Callable[[Recipe], bool]:
 def facts_for(requests: Iterable[Request], notify: Notify | None = None) -> dict[Request, Answer]:
     """The facts of each request, or the error that says why there is no such model.
 
-    One subprocess answers everything that is not in the cache. `notify` gets a line before timm's models are read for
-    the first time. Raises WorkError if the subprocess breaks.
+    One subprocess answers everything that is not in the cache. `notify` gets a line before that, which takes
+    seconds. Raises WorkError if the subprocess breaks.
     """
     folder = cache_folder()
     answers = {request: _kept_answer(folder, request) for request in requests}
@@ -134,14 +134,19 @@ def _found_out(folder: Path, requests: Sequence[Request], notify: Notify | None)
     rest = [request for request in requests if request not in unknown]
     if not rest:
         return {**unknown}
-    if index is None and notify:
-        notify(f"reading timm {_timm_version()}'s models, once ...")
+    if notify:
+        what = f"timm {_timm_version()}'s models" if index is None else f"what models are: {_names(rest)}"
+        notify(f"reading {what}, once ...")
     output = _ask({"index": index is None, "requests": [_question(request) for request in rest]})
     if index is None:
         _write(_file(folder, "models"), output["index"])
     for request, answer in zip(rest, output["answers"], strict=True):
         _write(_answer_file(folder, request), answer)
     return {**unknown, **{request: _answer(raw) for request, raw in zip(rest, output["answers"], strict=True)}}
+
+
+def _names(requests: Sequence[Request]) -> str:
+    return listed(dict.fromkeys(request.name for request in requests), 3)
 
 
 def _unknown(index: Mapping[str, Any], name: str) -> RecipeError | None:

@@ -19,7 +19,8 @@ MOST_NULL_ROWS = 100
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _database(text: str | None) -> str:
+def database_of(text: str | None) -> str:
+    """What `--db` means: itself, else TINYABLATE_DB, else the default."""
     return text or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE
 
 
@@ -27,7 +28,7 @@ def database_option(command: F) -> F:
     """`--db`, the same everywhere."""
     option = click.option(
         "--db", metavar="URL_OR_PATH", help=f"Results database [TINYABLATE_DB, else ./{DEFAULT_DATABASE}].",
-        callback=lambda ctx, param, value: _database(value),
+        callback=lambda ctx, param, value: database_of(value),
     )  # fmt: skip
     return option(command)
 
@@ -97,19 +98,13 @@ def load_all(
 ) -> "list[Sweep]":
     """The sweep of this name, or all of the folder of this name."""
     from tinyablate import bundled
-    from tinyablate.errors import SweepError
-    from tinyablate.sweep.load import load
+    from tinyablate.sweep.load import load, load_each
 
-    loaded, problems = [], list[str]()
-    for path in bundled.resolve_all(sweep):
-        try:
-            given = parse_seeds(seeds)
-            loaded.append(load(path, smoke=smoke, overrides=overrides, seeds=given, null_rows=null_rows))
-        except SweepError as error:
-            problems += error.problems
-    if problems:
-        raise SweepError(problems)
-    return loaded
+    given = parse_seeds(seeds)
+    return load_each(
+        bundled.resolve_all(sweep),
+        lambda path: load(path, smoke=smoke, overrides=overrides, seeds=given, null_rows=null_rows),
+    )
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:

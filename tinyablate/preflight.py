@@ -27,13 +27,15 @@ def check_models(
     asked for) for trunks that change while a head is trained.
     """
     answers = facts_for(list(dict.fromkeys(Request.of(cell.recipe) for sweep in sweeps for cell in sweep.cells)), say)
-    problems: dict[str, None] = {}
+    problems = list[str]()
     for sweep in sweeps:
+        broken: dict[str, list[Cell]] = {}
         for cell in sweep.cells:
-            rules = _rules(cell, answers[Request.of(cell.recipe)], micro_batch, cache_features)
-            problems |= {f"{sweep.path}: {cell_name(sweep, cell)}: {rule}": None for rule in rules}
+            for rule in _rules(cell, answers[Request.of(cell.recipe)], micro_batch, cache_features):
+                broken.setdefault(rule, []).append(cell)
+        problems += [f"{sweep.path}: {_cells_name(sweep, cells)}: {rule}" for rule, cells in broken.items()]
     if problems:
-        raise SweepError(list(problems))
+        raise SweepError(problems)
     return {request: answer for request, answer in answers.items() if isinstance(answer, ModelFacts)}
 
 
@@ -58,11 +60,22 @@ def cell_name(sweep: Sweep, cell: Cell) -> str:
     return f"row '{sweep.rows[cell.row].label}'" + (f", column '{column}'" if column else "")
 
 
+def _cells_name(sweep: Sweep, cells: Sequence[Cell]) -> str:
+    """One cell by its name, several by the first one's and their number."""
+    first, more = cell_name(sweep, cells[0]), len(cells) - 1
+    if more and len(cells) == len(sweep.cells):
+        return "every cell" if len(sweep.columns) > 1 else "every row"
+    return f"{first} and {more} more" if more else first
+
+
 def tag_rule(cell: Cell, facts: ModelFacts) -> str | None:
     """Why a pretrained model must be named with its tag: what timm takes without one changes between its versions."""
     if not cell.recipe.model.pretrained or cell.recipe.model.name == facts.tagged_name:
         return None
-    return f"model.name = {cell.recipe.model.name!r}: name the pretrained weights too: {facts.tagged_name!r}"
+    return (
+        f"model.name = {cell.recipe.model.name!r}: name the pretrained weights too: {facts.tagged_name!r}; "
+        "or train from random ones: model.pretrained = false"
+    )
 
 
 def micro_batch_rule(cell: Cell, facts: ModelFacts, micro_batch: int | None) -> str | None:

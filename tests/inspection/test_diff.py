@@ -215,3 +215,21 @@ def test_a_label_cannot_write_to_the_terminal(store: Store) -> None:
     evil = replace(found, b=replace(found.b, label="a\x1b[2Jb\nc"))
     assert "\x1b" not in diff_text(evil, "table")
     assert "a [2Jb c" in diff_text(evil, "table")
+
+
+def test_images_that_cannot_be_compared_are_told(store: Store) -> None:
+    """A seed that diverged in one row stays out; where the rows saw other numbers of images nothing is compared."""
+    default, other = ([new_trial(seed, optimizer__lr=lr) for seed in (0, 1)] for lr in (0.2, 0.3))
+    cells = [
+        CellOf(row, 0, f"row {row}", "", trial.key) for row, found in enumerate((default, other)) for trial in found
+    ]
+    store.register(SweepRecord("o", "odd", "o", "", False, ""), [*default, *other], cells)
+    for trial in (*default, other[0]):
+        finish(store, trial, outcome(("111111000000",)))
+    finish(store, other[1], replace(outcome(("1111000000000000",)), state="diverged", diverged_epoch=2))
+    found = diff_rows(store, "odd", "row 0", "row 1").images
+    assert found is not None
+    assert (found.seeds, found.same) == ((0,), 12)
+    with store.engine().connect() as connection:
+        connection.exec_driver_sql("UPDATE stored_trials SET state = 'complete' WHERE key = ?", (other[1].key,))
+    assert diff_rows(store, "odd", "row 0", "row 1").no_images == "their numbers of images differ"

@@ -1,5 +1,6 @@
 """`tinyablate report` and `serve` as a user types them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from click.testing import CliRunner, Result
 from reported import fill, write_sweep
 
 from tinyablate.cli import app
+from tinyablate.errors import UsageError
 from tinyablate.store.store import Store
+from tinyablate.sweep.load import load
 
 
 def run(*words: str) -> Result:
@@ -44,11 +47,32 @@ def test_report_of_one_sweep_takes_what_changes_it(folder: Path) -> None:
 
 
 def test_a_sweep_whose_file_is_gone_is_named(folder: Path) -> None:
-    """Its line is on stderr; the report is of the others, here of none."""
+    """Its line is on stderr; where no other is left, an earlier report stays as it was."""
+    run("report")
+    page = folder / "results" / "report" / "sweeps" / "mine.html"
+    before = page.read_bytes()
     (folder / "sweeps" / "mine.toml").unlink()
     result = run("report")
-    assert result.exit_code == 0
+    assert isinstance(result.exception, UsageError)
+    assert "no sweep of this database has its file here" in str(result.exception)
     assert result.stderr.startswith("left out: mine: ")
+    assert page.read_bytes() == before
+
+
+def test_results_of_another_file_of_the_name_are_told(folder: Path) -> None:
+    """The report is of ./sweeps/mine.toml; a line on stderr says how many results it does not have, and the way."""
+    (folder / "there").mkdir()
+    text = (folder / "sweeps" / "mine.toml").read_text().replace("schedule.epochs = 6", "schedule.epochs = 5")
+    (folder / "there" / "mine.toml").write_text(text)
+    (folder / "there" / "curves.csv").write_text((folder / "sweeps" / "curves.csv").read_text())
+    assert run("report").stderr == ""
+    with Store("results/ablations.db") as store:
+        fill(store, load(folder / "there" / "mine.toml"))
+    told = run("report").stderr
+    assert re.match(
+        r"left out: mine: \d+ results of another version \(digest \w{8}, first run \d{4}-\d\d-\d\d\), ", told
+    )
+    assert told.endswith("which are not in sweeps/mine.toml; if that was another file, name its path\n")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +82,7 @@ def test_a_sweep_whose_file_is_gone_is_named(folder: Path) -> None:
         (("report", "mien"), "no such sweep; did you mean 'mine'?"),
         (("report", "mine", "--db", "x.db"), "no such database"),
         (("report", "mine", "--out", "sweeps/mine.toml"), "is a file; a report is a folder"),
+        (("report", "results"), "results: holds no sweep file\ndid you mean: tinyablate report --out results"),
         (("serve", "mien"), "no such sweep; did you mean 'mine'?"),
         (("serve", "--db", "x.db"), "no such database"),
     ],

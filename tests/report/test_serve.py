@@ -148,8 +148,11 @@ def test_a_taken_port_is_told_with_a_free_one(server: Server, folder: Path) -> N
     other = int(str(told.value).rpartition(" ")[2])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", other))
-    with pytest.raises(UsageError, match="no such address"):
-        bound(Live((), "a.db"), "no.such.host.invalid", 0)
+    for host in ("no.such.host.invalid", "a" * 100, "a..b", "\udcff", "a\0b", "127.0.0.1:80"):
+        with pytest.raises(UsageError, match="no such address"):
+            bound(Live((), "a.db"), host, 0)
+    with pytest.raises(UsageError, match="--host: is empty"):
+        bound(Live((), "a.db"), "", 0)
     with pytest.raises(UsageError, match="cannot be listened at"):
         bound(Live((), "a.db"), "192.0.2.1", 0)
 

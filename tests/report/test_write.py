@@ -14,6 +14,7 @@ from tinyablate.errors import UsageError
 from tinyablate.report import found
 from tinyablate.report.plots import Curves, Line, embedded
 from tinyablate.report.write import MANIFEST, write_report
+from tinyablate.store.records import SweepRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
 
@@ -96,7 +97,8 @@ def test_a_manifest_of_somebody_else_removes_nothing_outside(mine: Sweep, store:
     out = tmp_path / "out"
     write_report([], store, out)
     with (out / MANIFEST).open("a") as file:
-        file.write(f"../precious.txt\n{precious}\n")
+        file.write(f"../precious.txt\n{precious}\nlink/precious.txt\n")
+    (out / "link").symlink_to(tmp_path)
     write_report([], store, out)
     assert precious.exists()
     assert "precious" not in text_of(out / MANIFEST)
@@ -195,10 +197,11 @@ def test_sweeps_are_told_apart_by_their_files_names(mine: Sweep, store: Store, t
     from dataclasses import replace
 
     sweeps = [replace(mine, name="a/b-c", digest="1" * 64), replace(mine, name="a-b/c", digest="2" * 64),
-              replace(mine, name="a/b-c", overrides=("ema.decay=0.9",)), replace(mine, name="../é &?#")]  # fmt: skip
+              replace(mine, name="a/b-c", overrides=("ema.decay=0.9",)), replace(mine, name="../é &?#"),
+              replace(mine, name="𠀀" * 60 + "/" + "𠀀" * 60, smoke=True)]  # fmt: skip
     write_report(sweeps, store, tmp_path)
     names = {path.name for path in (tmp_path / "sweeps").iterdir()}
-    assert len(names) == 4
+    assert len(names) == 5
     assert "é.html" in names
 
 
@@ -236,3 +239,11 @@ def test_results_that_change_are_written(tmp_path: Path) -> None:
         fill(store, sweep)
         write_report([sweep], store, tmp_path / "out")
     assert "17 complete" in text_of(tmp_path / "out" / "index.html")
+
+
+def test_a_sweeps_name_cannot_write_to_the_terminal(store: Store, tmp_path: Path) -> None:
+    """What an imported sweep is called is told as one line of text."""
+    with Store(tmp_path / "a.db") as other:
+        other.register(SweepRecord("d", "a\x1b[2J\nleft out: b", "t", "", False, ""), [], [])
+        _, (told,) = found.stored(other)
+    assert told.isprintable()

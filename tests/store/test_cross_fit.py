@@ -44,6 +44,13 @@ def test_bits_count_as_images_do(images: int) -> None:
         assert cross_fitted(*packed(correct)) == pytest.approx(plainly(correct), rel=1e-12)
 
 
+@pytest.mark.parametrize("top1", [float("nan"), float("inf"), 5e-324, -1.0, 0.0])
+def test_a_percentage_that_fits_no_bits_ends_nothing(top1: float) -> None:
+    """A result with such a number is stored like any: all bits but those of the last byte count."""
+    assert unpacked([b"\xf0\x0f"], [top1]).shape[1] in range(9, 17)
+    assert cross_fitted([b"\xf0\x0f"], [top1]) is not None
+
+
 def test_without_bits_there_is_no_score() -> None:
     """No epochs, an epoch without bits, or epochs of different sizes."""
     assert cross_fitted([], []) is None

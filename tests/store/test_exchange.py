@@ -238,13 +238,15 @@ def test_the_sweeps_files_lie_beside(full: Store, folder: Path) -> None:
 
 def test_names_of_sweeps_lead_nowhere_else(store: Store, tmp_path: Path) -> None:
     """Whatever a sweep is called, its file is written below the folder."""
-    for number, name in enumerate(["../../climbs", "/etc/passwd", "a/../../../b", "..", "nul\0l", "标签 <b>"]):
+    for number, name in enumerate(
+        ["../../climbs", "/etc/passwd", "a/../../../b", "..", "nul\0l", "标签 <b>", "标" * 99]
+    ):
         store.register(SweepRecord(str(number), name, "T", f"text {number}", False, ""), [], [])
     for number in range(2):
         store.register(SweepRecord(f"../{number}", "../digest", "T", f"its text {number}", False, ""), [], [])
     out = export(store, tmp_path / "deep" / "out")
     names = json.loads((out / form.MANIFEST).read_text())["sweeps"]
-    assert len(names) == 8
+    assert len(names) == 9
     assert {path.relative_to(out).as_posix() for path in out.rglob("*.toml")} == set(names)
     assert list((tmp_path / "deep").iterdir()) == [out]
 
@@ -277,6 +279,10 @@ def test_other_files_stay(full: Store, folder: Path, tmp_path: Path) -> None:
         ("outcomes", replaced("state", "failed"), "'failed' where only these are valid"),
         ("attempts", lambda table: table.slice(0, 0), "results of an attempt that is not there"),
         ("attempts", replaced("attempt", None), "has an attempt of number None"),
+        ("attempts", replaced("ended_at", float("inf")), "holds inf where a time belongs"),
+        ("trials", replaced("updated_at", 1e300), "holds 1e\\+300 where a time belongs"),
+        ("sweeps", replaced("created_at", -1.0), "holds -1 where a time belongs"),
+        ("protocols", replaced("noted_at", float("-inf")), "holds -inf where a time belongs"),
         ("epochs", lambda table: table.append_column("epoch", table["epoch"]), "two columns of one name"),
         ("epochs", lambda table: pa.concat_tables([table, table]), "holds what no database of results can: UNIQUE"),
         ("epochs", lambda table: table.drop_columns(["epoch"]), "NOT NULL constraint"),
@@ -343,7 +349,9 @@ def test_the_commands(full: Store, tmp_path: Path) -> None:
     done = run(app, ["export", str(tmp_path / "out"), "demo/x", "--db", str(full.path)])
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'out'}\n")
     done = run(app, ["import", str(tmp_path / "out"), "--db", str(tmp_path / "new.db")])
-    assert (done.exit_code, done.stdout) == (0, "4 trials imported, 0 known already; 1 new versions of sweeps\n")
+    assert (done.exit_code, done.stdout) == (0, "4 trials imported, 0 known already; 1 new version of sweeps\n")
+    shown = f"next: tinyablate table {tmp_path / 'out' / 'sweeps' / 'demo' / 'x.toml'} --db {tmp_path / 'new.db'}"
+    assert shown in done.stderr.splitlines()
     shutil.rmtree(tmp_path / "out")
     done = run(app, ["import", str(tmp_path / "out"), "--db", str(tmp_path / "none.db")])
     assert isinstance(done.exception, StoreError)
@@ -382,3 +390,12 @@ def test_a_users_own_sweeps_are_not_written_over(full: Store, tmp_path: Path) ->
         export(full, tmp_path / "work")
     assert mine.read_text() == "mine"
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["sweeps"]
+
+
+def test_a_name_that_no_file_can_have_ends_nothing(store: Store, tmp_path: Path) -> None:
+    """Such a sweep is imported and no next command is told for it."""
+    store.register(SweepRecord("d", "x" * 5000, "T", "text", False, ""), [], [])
+    out = export(store, tmp_path / "out")
+    done = CliRunner().invoke(app, ["import", str(out), "--db", str(tmp_path / "new.db")])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert done.stderr == ""

@@ -1,6 +1,8 @@
 """Reading: outcomes for tables, SQL of the user's that can only read, the Parquet mirror."""
 
+import _thread
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +188,16 @@ def test_sweeps_that_were_run_come_newest_first(store: Store) -> None:
     ]  # fmt: skip
 
 
+def test_the_newest_version_of_a_sweep_is_marked(store: Store, trials: list[NewTrial]) -> None:
+    """Of each name, smoke and overrides the cells of the version that was first run last are `latest`."""
+    asked = [("1", "a", False, ""), ("2", "a", False, ""), ("3", "a", True, ""), ("4", "a", False, "x=1")]
+    for digest, name, smoke, overrides in [*asked, ("5", "b", False, "")]:
+        record = SweepRecord(digest, name, name, "text", smoke, overrides)
+        store.register(record, trials[:1], [CellOf(0, 0, "Default", "", trials[0].key)])
+    rows = run_sql(store.path, "SELECT digest, latest FROM cells WHERE sweep IN ('a', 'b') ORDER BY 1").rows
+    assert rows == (("1", 0), ("2", 1), ("3", 1), ("4", 1), ("5", 1))
+
+
 def test_a_superseded_result_is_in_no_view_but_outcomes(
     store: Store, trials: list[NewTrial], outcome_of: OutcomeOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,3 +228,13 @@ def test_a_column_is_looked_for_where_it_was_asked_for(filled: Store, sql: str, 
     """The nearest column is one of the tables that the query names; one of another table is said to be there."""
     with pytest.raises(UsageError, match=hint):
         run_sql(filled.path, sql)
+
+
+def test_ctrl_c_is_no_mistake_in_the_question(store: Store) -> None:
+    """A SELECT that never ends stops, as itself: SQLite swallows the exception and only says it was interrupted."""
+    endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r"
+    stop = threading.Timer(0.3, _thread.interrupt_main)
+    stop.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_sql(store.path, endless)
+    stop.join()

@@ -107,7 +107,12 @@ def test_columns_that_the_file_names(loads):
     [
         ("digit = 1", "layout.digit = 1: unknown key; did you mean 'digits'? (valid: 'digits', 'components')"),
         ("digits = 2", "layout.digits = 2: must be a table"),
-        ("digits.val_top5 = 1", "digits.val_top5 = 1: is no metric of this sweep; did you mean 'val_top1'? (valid:"),
+        (
+            "digits.val_top5 = 1",
+            "digits.val_top5 = 1: is no metric of this sweep, which shows 'val_top1', 'parameters'; remove this entry, "
+            "or add it to `metrics`",
+        ),
+        ("digits.val_top = 1", "digits.val_top = 1: is no metric; did you mean 'val_top1'? (valid: 'val_top1', "),
         ("digits.val_top1 = 7", "layout.digits.val_top1 = 7: must be a whole number from 0 to 6"),
         ("digits.val_top1 = true", "must be a whole number from 0 to 6"),
         ("digits.val_top1 = 1.0", "must be a whole number from 0 to 6"),

@@ -9,6 +9,7 @@ import scipy.stats
 from tinyablate.sweep.schema import Sequential
 from tinyablate.tables import stats
 from tinyablate.tables.layout import CellResult, build
+from tinyablate.tables.schema import Note
 
 BASE = (91.0, 91.4, 91.1, 91.3, 90.9, 91.2)
 ARM = (91.9, 92.1, 92.1, 92.0, 91.8, 92.0)
@@ -69,10 +70,32 @@ def test_p_is_joint_over_the_table(three):
     assert [of(table, at).p for at in (1, 2)] == pytest.approx(joint(ARM, OTHER).tolist())
     own = [scipy.stats.permutation_test((np.subtract(arm, BASE),), np.mean, permutation_type="samples").pvalue
            for arm in (ARM, OTHER)]  # fmt: skip
+    assert [of(table, at).p_raw for at in (1, 2)] == pytest.approx(own)
     assert of(table, 1).p_holm == pytest.approx(min(1, 2 * own[0]))
     assert of(table, 2).p_holm == pytest.approx(max(own[1], 2 * own[0]))
     assert of(table, 0) is None
-    assert [note for note in table.footnotes if note.startswith("p: two-sided, all 2^6 sign flips")]
+    assert [
+        note for note in table.footnotes if note.startswith("p: two-sided, joint sign flips (all 2^6, step-down max-T)")
+    ]
+
+
+def test_two_rows_have_no_block_interval(row, sweep, done):
+    """Nothing is pooled where only one row is compared: the interval would be the paired one."""
+    rows = [row(at, label, seeds=SIX) for at, label in enumerate(("Default", "Arm"))]
+    table = build(sweep(rows), {(0, 0): done(*BASE), (1, 0): done(*ARM)})
+    assert (of(table, 1).block_low, of(table, 1).block_high) == (None, None)
+    both = stats.pooled(np.array([BASE, ARM]), [None, 0])
+    assert (both.low[1], both.high[1]) == pytest.approx((of(table, 1).low, of(table, 1).high))
+    assert not [note for note in table.footnotes if "lock interval" in note]
+
+
+def test_what_a_verdict_follows(three, row, sweep, done):
+    """Which interval and which p decide stands below, but not where no verdict is more than too few seeds."""
+    (note,) = [note for note in three().footnotes if note.startswith("Verdict: ")]
+    assert "by the corrected p at 5 % and the row's own 95 % interval, not the block interval" in note
+    few = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(*BASE[:3]), (1, 0): done(*ARM[:3])})
+    assert not [note for note in few.footnotes if note.startswith("Verdict: ")]
+    assert [note.kind for note in few.notes if note.text.startswith("p: ")] == ["detail"]
 
 
 def test_holm_where_the_file_asks_for_it(three):
@@ -80,8 +103,8 @@ def test_holm_where_the_file_asks_for_it(three):
     table = three(test="holm")
     assert of(table, 1).p == of(table, 1).p_holm == pytest.approx(2 * 2 / 64)
     assert table.statistics[0].least_pairs == 7
-    assert [note for note in table.footnotes if "adjusted by Holm over all paired comparisons of the table (2)" in note]
-    assert [note for note in table.footnotes if "6 pairs of seeds no sign-flip test, adjusted by Holm over 2" in note]
+    assert [note for note in table.footnotes if "adjusted by Holm over the table's 2 paired comparisons" in note]
+    assert [note for note in table.footnotes if "6 pairs of seeds cannot reach 5 %, adjusted by Holm over 2" in note]
 
 
 def test_family_is_the_table_or_a_column(row, sweep, done):
@@ -94,7 +117,7 @@ def test_family_is_the_table_or_a_column(row, sweep, done):
     parted = build(sweep(rows, ["a", "b"], family="column"), results)
     assert of(parted, 1, 1).p == pytest.approx(joint(OTHER)[0])
     assert [each.comparisons for each in parted.statistics] == [1, 1]
-    assert [note for note in parted.footnotes if "the comparisons of each column (1)" in note]
+    assert [note for note in parted.footnotes if "of each column's 1 paired comparison." in note]
 
 
 def test_verdicts_and_the_margin(three):
@@ -106,8 +129,12 @@ def test_verdicts_and_the_margin(three):
             for end, side in ((-0.3, "greater"), (0.3, "less"))]  # fmt: skip
     assert 2 * max(ends) < 0.05
     assert of(table, 2).verdict.kind == "equivalent"
-    assert of(three(), 2).verdict.kind == "no difference"
-    assert [note for note in table.footnotes if note.startswith("Equivalent within ±0.3 top-1")]
+    assert of(three(), 2).verdict.kind == "undecided"
+    assert [
+        note
+        for note in table.footnotes
+        if "0.3 points of top-1; equivalent: within it by two one-sided t tests" in note
+    ]
 
 
 def test_margin_is_of_the_first_metric(row, sweep):
@@ -120,11 +147,13 @@ def test_margin_is_of_the_first_metric(row, sweep):
         for at, values in enumerate((BASE, OTHER))
     }
     table = build(sweep(rows, metrics=("val_top1", "val_loss"), margin=0.3), results)
-    assert [of(table, 1, at).verdict.kind for at in range(2)] == ["equivalent", "no difference"]
+    assert [of(table, 1, at).verdict.kind for at in range(2)] == ["equivalent", "undecided"]
     first, second = table.statistics
     assert first.detect_pairs == max(6, stats.detect_pairs(0.3, np.sqrt(2) * first.sd, 2))
     assert second.detect_pairs is None
-    assert [note for note in table.footnotes if note.startswith("To detect 0.3 with 80 % power among 2 comparisons: ")]
+    text = f"takes {first.detect_pairs} seeds (sd {first.sd:.2f} on 5 degrees of freedom)."
+    note = f"To detect a difference of 0.3 points with 80 % power among 2 comparisons {text}"
+    assert Note(note, "detail") in table.notes
 
 
 def test_best_epochs_are_not_tested(row, sweep):
@@ -143,7 +172,7 @@ def test_best_epochs_are_not_tested(row, sweep):
     assert (cell.mean, cell.delta) == (96.0, 1.0)
     assert (cell.comparison.rule, cell.comparison.p) == ("last", 2 / 64)
     assert (cell.comparison.low, cell.comparison.high) == pytest.approx((expected.low, expected.high))
-    assert [note for note in table.footnotes if note.startswith("p and verdicts compare the last epoch")]
+    assert [note for note in table.footnotes if "p and verdict are of the last epoch" in note]
 
 
 def test_what_is_not_tested(row, sweep, done):
@@ -185,9 +214,9 @@ def test_comparisons_that_wait(row, sweep, done):
     )
     assert of(table, 2) is None
     assert table.statistics[0].comparisons == 2
-    assert of(table, 1).verdict.kind == "too few seeds"
+    assert of(table, 1).verdict.kind == "n too small"
     assert "6 seeds in a table of 2 comparisons" in of(table, 1).verdict.text
-    assert [note for note in table.footnotes if "(2, 1 of them without a p yet)" in note]
+    assert [note for note in table.footnotes if "the table's 2 paired comparisons (1 of them without a p yet)" in note]
 
 
 def test_bootstrap_from_30_pairs(row, sweep, done):
@@ -200,7 +229,7 @@ def test_bootstrap_from_30_pairs(row, sweep, done):
         (arm - base,), np.mean, n_resamples=10_000, rng=1, method="BCa"
     ).confidence_interval
     assert (of(table, 1).bca_low, of(table, 1).bca_high) == pytest.approx((expected.low, expected.high), abs=0.02)
-    assert [note for note in table.footnotes if note.startswith("p: two-sided, 10,000 random sign flips")]
+    assert [note for note in table.footnotes if note.startswith("p: two-sided, joint sign flips (10,000 random, ")]
     fewer = build(sweep(rows), {(0, 0): done(*base[:29]), (1, 0): done(*arm)})
     assert of(fewer, 1).bca_low is None
 
@@ -224,8 +253,9 @@ def test_sequential_sweeps_use_steins_interval(row, sweep, done):
         p[at] = 2 * scipy.stats.t.sf(abs(pairs.mean()) / error, 2)
     assert of(table, 1).p == pytest.approx(2 * p[1])
     assert of(table, 2).p == pytest.approx(max(p[2], 2 * p[1]))
+    assert [of(table, at).p_raw for at in (1, 2)] == pytest.approx([p[1], p[2]])
     assert table.statistics[0].least_pairs == 2
-    assert [note for note in table.footnotes if note.startswith("p: Stein's t")]
+    assert [note for note in table.footnotes if note.startswith("p: two-sided, Stein's t")]
     assert [note for note in table.footnotes if "interval by Stein's two-stage rule" in note]
     assert not [note for note in table.footnotes if note.startswith("n too small")]
 
@@ -237,7 +267,7 @@ def test_sequential_equivalence(row, sweep, done):
     pairs = np.subtract(OTHER, BASE)
     error = np.std(pairs[:3], ddof=1) / np.sqrt(6)
     p = 2 * scipy.stats.t.sf((1.0 - abs(pairs.mean())) / error, 2)  # 2: Holm's first step
-    for margin, kind in ((1.0, "equivalent"), (abs(pairs.mean()) + 0.01, "no difference")):
+    for margin, kind in ((1.0, "equivalent"), (abs(pairs.mean()) + 0.01, "undecided")):
         table = build(sweep(rows, sequential=Sequential(3, 12, 0.5), margin=margin), results)
         assert of(table, 1).verdict.kind == kind
     assert p < 0.05

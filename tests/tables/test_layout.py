@@ -13,6 +13,7 @@ from tinyablate.identity import canonical
 from tinyablate.recipe import Data, Evaluate
 from tinyablate.sweep.load import load
 from tinyablate.tables.layout import CellResult, build
+from tinyablate.tables.render import render
 
 BASE, ARM = (91.0, 91.4, 91.1), (91.2, 91.9, 91.2)
 
@@ -41,8 +42,21 @@ def test_complete_cell(row, sweep, done):
     assert (table.rows[0].baseline, table.rows[1].baseline) == (True, False)
 
 
+def test_small_counts_share_their_digits(row, sweep, done):
+    """Where all MACs are below 0.1 the column has digits enough for the least; a large published number has its usual
+    ones."""
+    asked = sweep([row(0, "A"), row(1, "B")], metrics=("macs",), published={(0, 0): {"macs": {"paper": 190.7}}})
+    small, usual = (
+        build(asked, {(0, 0): done(a, metric="macs"), (1, 0): done(b, metric="macs")})
+        for a, b in ((0.00145, 0.00047), (0.00145, 0.2))
+    )
+    assert (small.columns[0].digits, usual.columns[0].digits) == (5, 2)
+    text = render(small)
+    assert [number in text for number in ("0.00145", "0.00047", " 190.70\n")] == [True] * 3
+
+
 def test_nothing_is_there_yet(row, sweep):
-    """A table can be printed before anything ran: every cell is missing, and the plan already says what n allows."""
+    """A table can be printed before anything ran: every cell is missing, and nothing is said of what n allows."""
     table = build(sweep([row(0, "Default"), row(1, "Arm")]), {})
     cell = table.rows[1].cells[0]
     assert (cell.mean, cell.sd, cell.n, cell.delta, cell.state, cell.marks) == (
@@ -53,7 +67,7 @@ def test_nothing_is_there_yet(row, sweep):
         "missing",
         ("3 missing",),
     )
-    assert notes(table, "n too small: with 3 pairs")
+    assert not notes(table, "n too small")
 
 
 def test_pairs_are_seeds_complete_in_both(row, sweep, done):
@@ -72,7 +86,7 @@ def test_one_pair_has_no_interval(row, sweep, done):
     table = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(*BASE), (1, 0): done(91.2)})
     cell = table.rows[1].cells[0]
     assert (cell.sd, cell.delta, cell.delta_low, cell.delta_high) == (None, pytest.approx(0.2), None, None)
-    assert notes(table, "fewer than 2 pairs")
+    assert notes(table, "[95 % t interval] (none below 2 pairs of seeds)")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +126,8 @@ def test_null_row_is_unpaired(row, sweep, done):
     expected = scipy.stats.ttest_ind(ARM, BASE, equal_var=False).confidence_interval()
     assert cell.kind == "unpaired"
     assert (cell.delta_low, cell.delta_high) == pytest.approx((expected.low, expected.high))
-    assert notes(table, "Default, other seeds: same recipe, other seeds")
-    assert notes(table, "Seeds planned: 0-2 (n = 3); Default, other seeds: 10-12.")
+    assert notes(table, "Default, other seeds: the baseline again under other seeds")
+    assert notes(table, "(planned: 0-2; Default, other seeds: 10-12).")
     assert not notes(table, "n too small")  # which is about sign-flips of pairs
 
 
@@ -188,19 +202,19 @@ def test_columns_cross_axis_and_metrics(row, sweep):
 def test_size_note(row, sweep, done):
     """Below 6 pairs the table says that no test can reach 5 %; at 6 it does not; in between it says how many."""
     three = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(*BASE), (1, 0): done(*ARM)})
-    assert notes(three, "n too small: with 3 pairs of seeds no sign-flip test can reach 5 %")
+    assert notes(three, "n too small: 3 pairs of seeds cannot reach 5 %")
     assert notes(three, "2/2^3 = 0.25")
     rows = [row(at, f"row {at}", seeds=tuple(range(6))) for at in range(3)]
     results = {(at, 0): done(*(90.0 + at + 0.1 * seed * at for seed in range(6))) for at in range(3)}
     assert not notes(build(sweep(rows), results), "n too small")
     short = build(sweep(rows), results | {(2, 0): results[2, 0][:5]})
-    assert notes(short, "n too small in 1 of 2 comparisons: with 5 pairs")
+    assert notes(short, "n too small in 1 of 2 comparisons: 5 pairs")
 
 
 def test_correlation_of_pairs_is_told(row, sweep, done):
     """The footnote has Pearson's r between the paired rows, as scipy computes it."""
     table = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(*BASE), (1, 0): done(*ARM)})
-    assert notes(table, f"r = {scipy.stats.pearsonr(BASE, ARM).statistic:.2f};")
+    assert notes(table, f"r = {scipy.stats.pearsonr(BASE, ARM).statistic:.2f})")
 
 
 def test_selection_rule_is_told(row, sweep):
@@ -208,6 +222,12 @@ def test_selection_rule_is_told(row, sweep):
     assert notes(build(sweep([row(0, "Default")], select="best"), {}), "best epoch by val_top1 (ties: the earliest)")
     assert notes(build(sweep([row(0, "Default")], select="best"), {}), "optimistic")
     assert not notes(build(sweep([row(0, "Default")], select="last"), {}), "optimistic")
+
+
+def test_source_is_told(row, sweep):
+    """Whose ablation is reproduced stands below, and nothing where it is nobody's but this package's."""
+    assert notes(build(sweep([row(0, "Default")], source="A paper, table 4"), {}), "Source: A paper, table 4.")
+    assert not notes(build(sweep([row(0, "Default")], source="tinyablate"), {}), "Source")
 
 
 def test_title_tells_smoke_and_overrides(row, sweep):
@@ -227,10 +247,10 @@ def test_several_baselines_are_told(row, sweep):
 def test_what_is_measured_on_is_told(row, sweep):
     """The validation set, a hold-out, or a mixture of both, which makes differences doubtful, stands in a footnote."""
     made = sweep([row(0, "Default"), row(1, "Other")])
-    assert notes(build(made, {}), "Measured on the validation set.")
+    assert notes(build(made, {}), "Values: the last epoch, on the validation set.")
     recipe = replace(made.baseline, evaluate=Evaluate(split="train[90%:]"), data=Data("shapes", split="train[:90%]"))
     held = tuple(replace(cell, recipe=recipe, canonical=canonical(recipe)) for cell in made.cells)
-    assert notes(build(replace(made, cells=held), {}), "Measured on train[90%:], held out.")
+    assert notes(build(replace(made, cells=held), {}), "Values: the last epoch, on train[90%:], held out.")
     mixed = build(replace(made, cells=(made.cells[0], held[1])), {})
     assert notes(mixed, "MIXED: not every row is measured on the same images")
     assert notes(mixed, "train[90%:], held out: Other")
@@ -335,7 +355,7 @@ def test_table_of_a_sweep_file(tmp_path, done):
         ("Noise", "unpaired"),
     ]
     assert table.rows[0].cells[0].published == {"paper": 91.34}
-    assert notes(table, "Noise: same recipe, other seeds")
+    assert notes(table, "Noise: the baseline again under other seeds")
 
 
 def test_large_table_is_quick(row, sweep, done):

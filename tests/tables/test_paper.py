@@ -14,7 +14,9 @@ from tinyablate.job import Outcome
 from tinyablate.tables import paper
 from tinyablate.tables.collect import collect
 from tinyablate.tables.layout import build
-from tinyablate.tables.schema import About, Origin, Provenance
+from tinyablate.tables.render import render
+from tinyablate.tables.render.choice import EVERYTHING, Choice, columns_of
+from tinyablate.tables.schema import About, Note, Origin, Provenance
 from tinyablate.tables.watch import running, watch
 
 ORIGIN = Provenance(
@@ -48,7 +50,7 @@ def test_every_format_of_every_table(tmp_path, table):
     written = paper.write_tables(tables, tmp_path / "new", caption=True, checklist=True)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in written)
     names = {path.name for path in written}
-    assert len(names) == 3 * 8 + 1
+    assert len(names) == 3 * 9 + 1
     assert {"demo-ablation.tex", "demo-ablation-2.md", "demo-ablation-smoke.json", "demo-ablation.txt", "all.tex",
             "demo-ablation.html", "demo-ablation.csv", "demo-ablation.caption.txt"} <= names  # fmt: skip
     assert json.loads((tmp_path / "new" / "demo-ablation.json").read_text())["name"] == "demo/ablation"
@@ -63,7 +65,7 @@ def test_nothing_is_written_again(tmp_path, table):
         os.utime(path, ns=(10**9, 10**9))
     assert paper.write_tables([table], out) == first
     assert {path.stat().st_mtime_ns for path in first} == {10**9}
-    paper.write_tables([replace(table, footnotes=("another",))], out)
+    paper.write_tables([replace(table, notes=(Note("another"),))], out)
     changed = {path.suffix for path in first if path.stat().st_mtime_ns != 10**9}
     assert changed == {".tex", ".md", ".html", ".json", ".txt"}, "csv has no footnotes, all.tex only names"
     assert {path.name for path in out.iterdir()} == {path.name for path in first}
@@ -107,22 +109,64 @@ def test_caption_of_comparisons(table, about):
     assert "declared as 0.2. Computed on cpu (Xeon)." in text
 
 
+BLOCK = Choice(columns=columns_of("delta,block,p"))
+
+
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "choice", "words"),
     [
-        ({}, "its 95 % t interval. Block: the 95 % interval with seed as block and the variance pooled over the rows. "
-         "p: two-sided, joint sign flips, step-down max-T, over the comparisons of the table (1 comparison)."),
-        ({"select": "best", "test": "holm", "family": "column"}, "Block (of the last epoch): the 95 % interval with "
-         "seed as block and the variance pooled over the rows. p: of the last epoch, two-sided, sign flips, adjusted "
-         "by Holm, over the comparisons of each column"),
-        ({"test": "stein"}, "its 95 % interval by Stein's two-stage rule. Block"),
-        ({"test": "stein"}, "p: two-sided, Stein's t on the first stage's degrees of freedom, adjusted by Holm, over"),
+        ({}, EVERYTHING, "its 95 % t interval. p: two-sided, joint sign flips, step-down max-T, over the comparisons "
+         "of the table (2 comparisons)."),
+        ({}, BLOCK, "Block: the 95 % interval with seed as block and the variance pooled over the rows. p: two-sided"),
+        ({"select": "best", "test": "holm", "family": "column"}, BLOCK, "Block (of the last epoch): the 95 % interval "
+         "with seed as block and the variance pooled over the rows. p: of the last epoch, two-sided, sign flips, "
+         "adjusted by Holm, over the comparisons of each column"),
+        ({"test": "stein"}, EVERYTHING, "its 95 % interval by Stein's two-stage rule. p: two-sided, Stein's t on the "
+         "first stage's degrees of freedom, adjusted by Holm, over"),
     ],
 )  # fmt: skip
-def test_caption_of_p(row, sweep, done, about, change, words):
-    """What p are of, how they were computed and over what they are adjusted is what the table did."""
-    made = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(1.0, 2.0, 4.0), (1, 0): done(2.0, 2.5, 7.0)})
-    assert words in paper.caption_of(replace(made, about=replace(about, **change)))
+def test_caption_of_p(row, sweep, done, about, change, choice, words):
+    """What p are of, how they were computed and over what they are adjusted is what the table did; of block intervals
+    it speaks where they are shown."""
+    rows = [row(at, label) for at, label in enumerate(("Default", "Arm", "Other"))]
+    values = ((1.0, 2.0, 4.0), (2.0, 2.5, 7.0), (1.5, 2.0, 3.0))
+    made = build(sweep(rows), {(at, 0): done(*each) for at, each in enumerate(values)})
+    text = paper.caption_of(replace(made, about=replace(about, **change)), choice)
+    assert words in text
+    assert ("Block" in text) == choice.asks("block")
+
+
+def test_a_margin_of_afterwards_is_not_declared(table, about):
+    """What was changed since the first run stands in caption and checklist, and its margin is not called declared."""
+    late = replace(table, about=replace(about, changed=("margin none -> 0.2", "seeds 0-1 -> 0-5")))
+    text = paper.caption_of(late)
+    assert "was set after the first run, to 0.2. CHANGED since the first run: margin none -> 0.2; seeds" in text
+    assert "declared" not in text
+    assert "- **Margin**: The smallest difference that matters was set after the first run" in paper.checklist_of(late)
+    none = replace(table, about=replace(about, margin=None))
+    assert "- **Margin**: none was declared, so that no row is called equivalent." in paper.checklist_of(none)
+
+
+def test_captions_are_escaped(table):
+    """The .tex file's caption is the one that is printed, escaped; formats without markup that could hold it have
+    none."""
+    named = replace(table, title="a_b & 50 %")
+    caption = paper.caption_text(named, "latex")
+    assert caption.startswith(r"a\_b \& 50 \%. Does it help? Top-1 (\%)")
+    assert rf"\caption[{{a\_b \& 50 \%}}]{{{caption}}}" in render(named, "latex")
+    assert paper.caption_text(named, "html").startswith("a_b &amp; 50 %.")
+    assert paper.caption_text(named) == paper.caption_of(named)
+    with pytest.raises(UsageError, match="--caption --format csv"):
+        paper.caption_text(named, "csv")
+
+
+def test_all_notes_have_a_file(tmp_path, table):
+    """Whatever stands below the tables, NAME.notes.md has every footnote, those for the author too."""
+    notes = (Note("*: one", "detail"), Note("next: tinyablate run", "author"))
+    paper.write_tables([replace(table, notes=notes)], tmp_path, choice=Choice(notes="none"))
+    text = (tmp_path / "demo-ablation.notes.md").read_text()
+    assert text.endswith("\n\n- \\*: one\n- next: tinyablate run\n")
+    assert "next:" not in (tmp_path / "demo-ablation.md").read_text()
 
 
 def test_nothing_to_mix_yet(table, about):

@@ -30,7 +30,8 @@ def test_each_column_is_ranked_alone(row, sweep):
     assert standings(table, 2) == [None] * 3
     best = stats.best_of(np.array([CLOSE, FIRST, FAR]))
     (note,) = [note for note in table.footnotes if note.startswith("*: the best mean of its column")]
-    assert f"top-1: 3 rows, sd {best.sd:.2g} on 4 degrees of freedom" in note
+    assert f"top-1 sd {best.sd:.2g} on 4 degrees of freedom, validation loss sd" in note
+    assert "verdicts compare with the baseline alone: the two can differ" in note
 
 
 def test_rows_with_other_seeds_are_not_ranked(row, sweep, done):
@@ -72,3 +73,15 @@ def test_one_seed_separates_nothing(row, sweep, done):
     table = build(sweep([row(0, "a"), row(1, "b")]), {(0, 0): done(90.0), (1, 0): done(91.0)})
     assert standings(table) == [None, "best"]
     assert not [note for note in table.footnotes if note.startswith("*")]
+
+
+def test_why_nothing_is_marked(row, sweep, done):
+    """A column without marks is passed over in silence, unless a row diverged that might look worse than the best."""
+    rows = [row(at, f"row {at}") for at in range(3)]
+    close = {(0, 0): done(*FIRST), (1, 0): done(*CLOSE)}
+    assert not [note for note in build(sweep(rows), close).footnotes if "*" in note]
+    lost = [CellResult(seed, "diverged", {}, 1) for seed in range(3)]
+    (note,) = [note for note in build(sweep(rows), close | {(2, 0): lost}).footnotes if "*" in note]
+    assert note.startswith("No * in top-1: diverged seeds (row 2) are not ranked")
+    parted = build(sweep(rows), {(0, 0): done(*FIRST), (1, 0): done(*FAR), (2, 0): lost})
+    assert not [note for note in parted.footnotes if note.startswith("No *")]

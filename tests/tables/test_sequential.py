@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from tinyablate.recipe import build
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
 from tinyablate.sweep.schema import Figure, Sweep
+from tinyablate.tables.collect import collect
 from tinyablate.tables.figures import figure
-from tinyablate.tables.sequential import extended, extension_text, extensions, records
+from tinyablate.tables.sequential import extended, extension_text, extensions, records, unreached
 
 FILE = """
 select = "%s"
@@ -92,7 +94,7 @@ def test_rows_get_the_seeds_that_their_differences_ask_for(swept, store, fill) -
     assert found[0].sd is None
     assert found[1].sd == pytest.approx(math.sqrt(19 / 12), rel=1e-12)  # rounding of a sum of three
     assert [extension_text(record) for record in records(sweep, found)] == [
-        "row 'Default' goes on from 3 to 8 seeds: as many as the rows that are compared with it",
+        "row 'Default' goes on from 3 to 8 seeds: as many as the neediest row that is compared with it",
         "row 'Far' goes on from 3 to 8 seeds: its first 3 differences have sd 1.26, "
         "and an interval of half width 2 is wanted",
     ]
@@ -127,10 +129,17 @@ def test_a_figure_of_another_metric_has_the_same_seeds(swept, store, fill, tmp_p
 
 
 def test_no_row_gets_more_than_the_most(swept, store, fill) -> None:
-    """A half width that is out of reach asks for `max`."""
-    sweep = swept(0.01)
+    """A half width that is out of reach asks for `max`, and it is told how far that goes; not where `max` suffices."""
+    sweep = swept(1.0)
     fill(store, sweep, [((0, "train"), outcomes(*BASE)), ((2, "train"), outcomes(*FAR))])
     assert counts(sweep, store) == [12, 3, 12]
+    wide = T_2 * math.sqrt(19 / 12)
+    text = f"half width {wide / math.sqrt(12):.3g} of 1 wanted with max = 12; about {math.ceil(wide**2)} seeds"
+    assert unreached(sweep, extensions(sweep, store)) == [f"Far: {text} would be needed"]
+    assert [note.kind for note in collect(sweep, store).notes if note.text.startswith("NOT REACHED: Far: ")] == [
+        "warning"
+    ]
+    assert unreached(swept(2.0), extensions(swept(2.0), store)) == []
 
 
 def test_a_stage_that_is_not_through_asks_for_nothing(swept, store, fill) -> None:
@@ -167,11 +176,21 @@ def test_a_row_gets_what_its_neediest_column_asks_for(swept, store, fill) -> Non
     sweep = swept(2.0, more=columns)
     other = tuple(replace(cell, column=0) for cell in sweep.cells if cell.column == 1)
     rows = ((0, "train"), outcomes(*BASE))
-    fill(store, sweep, [rows, ((1, "train"), outcomes(*NEAR))])
+    fill(store, sweep, [rows, ((1, "train"), outcomes(70.5, 72.3, 71.3))])
     fill(store, replace(sweep, cells=other), [rows, ((1, "train"), outcomes(*FAR))])
     assert counts(sweep, store) == [8, 8, 3]
-    (record,) = records(sweep, extensions(sweep, store))[1:]
-    assert (record.row_label, record.column_label, record.to_n) == ("Near", "c2", 8)
+    found = records(sweep, extensions(sweep, store))
+    assert [(each.row_label, each.column_label, each.to_n) for each in found[1:]] == [
+        ("Near", "c1", 8), ("Near", "c2", 8)
+    ]  # fmt: skip
+    sd = statistics.stdev((0.5, 1.3, -0.7))
+    assert extension_text(found[1]) == (
+        f"row 'Near' in 'c1' goes on from 3 to 8 seeds: its first 3 differences have sd {sd:.3g}, and an interval of "
+        f"half width 2 is wanted, which asks for {math.ceil((T_2 * sd / 2) ** 2)}"
+    )
+    assert extension_text(found[2]).endswith("half width 2 is wanted")
+    (note,) = [note for note in collect(sweep, store).notes if note.text.startswith("Seeds by Stein's")]
+    assert note.text.count("'Near' in ") == 2
 
 
 def test_without_a_rule_nothing_is_added(swept, store) -> None:

@@ -23,14 +23,15 @@ def test_noise_floor(row, sweep, done):
                (3, 0): done(*ARM, first=10)}  # fmt: skip
     table = build(sweep(rows), results)
     ends = scipy.stats.ttest_ind(ARM, BASE, equal_var=False).confidence_interval()
-    text = f"up to {np.mean(ARM) - np.mean(BASE):+.2f} (Null, 95 % interval {ends.low:+.2f} to {ends.high:+.2f})"
-    assert f"{text}. 1 of 2 rows differ by no more. 1 draw of noise" in note(table, "Noise, top-1: ")
+    text = f"by {np.mean(ARM) - np.mean(BASE):+.2f} [{ends.low:+.2f}, {ends.high:+.2f}]"
+    assert f"{text}, 1 of 2 rows by no more; 1 draw of noise is no threshold." in note(table, "Noise, top-1: ")
 
 
 def test_null_rows_are_offered(row, sweep):
     """A table of comparisons without a null row says how to get one; one without comparisons does not."""
     made = build(sweep([row(0, "Default"), row(1, "Arm")]), {})
     assert "--null-rows 1" in note(made, "No row shows noise alone")
+    assert [each.kind for each in made.notes if "--null-rows" in each.text] == ["author"]
     assert not [each for each in build(sweep([row(0, "Default")]), {}).footnotes if "null-rows" in each]
     assert not [
         each
@@ -64,7 +65,7 @@ def test_pooling_that_is_not_fair(row, sweep, done):
     fair = build(sweep(rows), {(at, 0): done(*each) for at, each in enumerate(values)})
     p = fair.statistics[0].p_fair
     assert p > 0.05
-    assert f"p = {p:.2g}." in note(fair, "Pooling is not contradicted")
+    assert note(fair, "Block interval: ").endswith(f"the column's rows (not contradicted: p = {p:.2g}).")
     values[4] = draw.normal(90, 2.0, 12)
     unfair = build(sweep(rows), {(at, 0): done(*each) for at, each in enumerate(values)})
     assert note(unfair, "NOT FAIR to pool").endswith(f"top-1 (p = {unfair.statistics[0].p_fair:.2g}).")
@@ -74,11 +75,12 @@ def test_what_pairing_saved(row, sweep, done):
     """Unpaired seeds that give the same variance of the difference: 1 / (1 - r) times as many."""
     table = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(*BASE), (1, 0): done(*ARM)})
     r = scipy.stats.pearsonr(BASE, ARM).statistic
-    assert note(table, "Correlation").endswith(
-        f"narrows the interval: as good as {1 / (1 - r):.1f} times the seeds unpaired."
-    )
+    text = f"Pairing by seed is worth {1 / (1 - r):.1f} times the seeds unpaired (correlation between compared rows "
+    assert note(table, "Pairing") == f"{text}r = {r:.2f})."
     against = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(*BASE), (1, 0): done(2.0, 1.0, 1.9)})
-    assert note(against, "Correlation").endswith("narrows the interval.")
+    assert note(against, "Pairing").startswith("Pairing by seed saves no seeds to speak of (correlation ")
+    same = build(sweep([row(0, "Default"), row(1, "Arm")]), {(0, 0): done(*BASE), (1, 0): done(*BASE)})
+    assert note(same, "Pairing").startswith("Pairing by seed is worth over 200 times the seeds unpaired (")
 
 
 def test_published_numbers_and_one_more_run(row, sweep, done):
@@ -109,4 +111,4 @@ def test_digits_of_the_file(row, sweep, done):
     table = build(sweep([row(0, "Default"), row(1, "Arm")], digits={"val_top1": 1}, margin=0.5),
                   {(0, 0): done(*BASE), (1, 0): done(*ARM)})  # fmt: skip
     assert table.columns[0].digits == 1
-    assert f"(sd {table.statistics[0].sd:.1f})" in note(table, "To detect 0.5")
+    assert f"(sd {table.statistics[0].sd:.1f} on 2 " in note(table, "To detect a difference of 0.5 points")

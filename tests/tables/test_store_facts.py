@@ -12,11 +12,11 @@ from tinyablate.job import Outcome
 from tinyablate.plan import ask, make_plan
 from tinyablate.run import note_rules, register
 from tinyablate.store import query, schema
-from tinyablate.store.records import ExtensionRecord
 from tinyablate.sweep.load import load
 from tinyablate.sweep.schema import Sequential, Sweep
 from tinyablate.tables.arrays import CODES
 from tinyablate.tables.collect import collect
+from tinyablate.tables.origins import unsettled
 from tinyablate.tables.proof import proof
 from tinyablate.tables.protocol import protocol_of
 
@@ -170,12 +170,19 @@ def test_a_changed_file_is_shown(sweep, store):
     assert not noted(collect(sweep(), store), "The sweep file changed")  # it was run, too
 
 
-def test_extensions_are_told(sweep, store):
-    """Which rows got further seeds, from what, stands below the table of a sequential sweep."""
-    asked = replace(sweep(), sequential=Sequential(3, 12, 0.1))
-    store.note_extension(asked.name, False, ExtensionRecord("Remove Mixup", "", 3, 7, 3, 0.25, 0.1))
-    (note,) = noted(collect(asked, store), "Seeds by Stein's two-stage rule: ")
-    assert "row 'Remove Mixup' goes on from 3 to 7 seeds" in note
+def test_what_is_unsettled(sweep, store, fill):
+    """A trial without a result, and a rule that is another than at the first run; a diverged trial is a result."""
+    note_rules([sweep()], store)
+    asked = sweep()
+    lost = Outcome("diverged", outcome(asked, 90.0).epochs, (), 2)
+    fill(store, asked, [((0, "train"), [outcome(asked, 90.0)] * 3), ((1, "train"), [lost] * 2)])
+    about = collect(asked, store).about
+    assert (about.planned, about.complete, about.diverged, about.changed) == (6, 3, 2, ())
+    assert unsettled(about) == ("1 of 6 trials without a result",)
+    assert unsettled(replace(about, diverged=3)) == ()
+    changed = collect(sweep(("margin = 0.2", "margin = 0.5")), store).about
+    assert changed.changed == ("margin 0.2 -> 0.5",)
+    assert unsettled(changed)[1:] == ("changed since the first run: margin 0.2 -> 0.5",)
 
 
 def rates(mixup: float, cutmix: float, parameters: float) -> tuple[tuple[str, float], ...]:

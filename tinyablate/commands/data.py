@@ -71,7 +71,7 @@ def data_preview_command(
     Prints the realised rates over the first epoch: shares of images mixed by Mixup, by CutMix, mean erased area; and
     over a sample of images the share 'changed' by policy or colour jitter. Trains nothing.
     """
-    from tinyablate.describe import render_rows
+    from tinyablate.listing import render_rows
     from tinyablate.preview import preview, rates_table
     from tinyablate.store.query import Rows
 

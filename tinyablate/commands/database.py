@@ -21,7 +21,7 @@ def query_command(sql: str, db: str, format_: str) -> None:
     `trials` has a line per trial, with every recipe field as a column; `epochs` one per trial and epoch; `cells` says
     which trials stand where in which table. `tinyablate schema` explains every column.
     """
-    from tinyablate.describe import render_rows
+    from tinyablate.listing import render_rows
     from tinyablate.store.opening import database_path
     from tinyablate.store.query import run_sql
 

@@ -1,11 +1,15 @@
 """The commands by which results leave a database and come into another."""
 
+import shlex
 from pathlib import Path
 
 import click
 
-from tinyablate.options import database_option
+from tinyablate.options import database_of, database_option
 from tinyablate.terminal import say, show
+
+MOST_NAMED = 3
+"""Sweeps of an import whose tables are named as the next command."""
 
 
 @click.command("export")
@@ -47,6 +51,26 @@ def import_command(folder: Path, db: str) -> None:
     with Store(db) as store:
         came = import_folder(store, folder)
         refresh(store)
-    show(f"{came.trials} trials imported, {came.known} known already; {came.sweeps} new versions of sweeps")
-    if came.sweeps:
-        say("their files are in the database; those in DIR/sweeps are for people")
+    versions = f"{came.sweeps} new version" + "s" * (came.sweeps != 1)
+    show(f"{came.trials} trials imported, {came.known} known already; {versions} of sweeps")
+    for line in _next(folder, db):
+        say(line)
+
+
+def _next(folder: Path, db: str) -> list[str]:
+    """The command that shows what came, for each of a few sweeps."""
+    from tinyablate import bundled
+    from tinyablate.store import form
+
+    database = [] if db == database_of(None) else ["--db", db]
+    lines = []
+    columns = ["name", "smoke", "overrides"]
+    found = {row: None for batch in form.rows(folder, "sweeps", columns) for row in batch}
+    for name, smoke, overrides in list(found)[:MOST_NAMED]:
+        path = folder / "sweeps" / f"{name}.toml"
+        if name not in bundled.names() and not path.is_file():
+            continue
+        sets = [word for each in (overrides or "").split("\n") if each for word in ("--set", each)]
+        which = name if name in bundled.names() else str(path)
+        lines.append(shlex.join(["tinyablate", "table", which, *["--smoke"] * bool(smoke), *sets, *database]))
+    return [f"next: {line}" for line in lines if line.isprintable()]

@@ -17,3 +17,16 @@ class Group(click.Group):
         if args and args[0] not in self.commands:
             ctx.fail(f"no such command '{args[0]}'{nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises UsageError where a text cannot be stored or printed: an argument that is no UTF-8."""
+        from tinyablate.errors import UsageError
+
+        try:
+            return super().invoke(ctx)
+        except UnicodeEncodeError as error:
+            text = ascii(error.object[error.start : error.end][:40])
+            raise UsageError(
+                f"{text}: cannot be written as {error.encoding}; arguments, and the terminal, have to be UTF-8 "
+                "(PYTHONUTF8=1, PYTHONIOENCODING=utf-8)"
+            ) from error

@@ -1,12 +1,16 @@
 """The commands that make pages of results: a folder that opens from disk, or a server of the same."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyablate.errors import UsageError
+from tinyablate.errors import SweepError, UsageError
 from tinyablate.options import change_options, database_option, load_all
 from tinyablate.terminal import say, show
+
+if TYPE_CHECKING:
+    from tinyablate.sweep.schema import Sweep
 
 machine_option = click.option(
     "--machine", metavar="NAME", default="", help="Device whose measured speeds are shown [this one's]."
@@ -37,15 +41,29 @@ def report_command(
 
     if not sweep and (smoke or overrides or seeds or null_rows):
         raise UsageError("--smoke, --set, --seeds, --null-rows change a sweep: name one, tinyablate report SWEEP …")
-    every = [each for name in sweep for each in load_all(name, smoke, overrides, seeds, null_rows)]
+    every = [each for name in sweep for each in _asked(name, smoke, overrides, seeds, null_rows)]
     loaded = list({each.path.resolve(): each for each in every}.values())
     with open_existing(db) as store:
         if not sweep:
             loaded, missing = found.stored(store)
             for line in missing:
                 say(line)
+            if missing and not loaded:  # in the wrong folder: an earlier report would be emptied
+                raise UsageError("report: no sweep of this database has its file here; next: tinyablate sweeps")
         paths = write_report(loaded, store, out or FOLDER, machine)
     show(str(paths[0]))
+
+
+def _asked(sweep: str, *changes: Any) -> "list[Sweep]":
+    """The sweeps of this name. A folder without any is likely to be where the report should go."""
+    from tinyablate.bundled import is_path_of_folder
+
+    try:
+        return load_all(sweep, *changes)
+    except SweepError as error:
+        if is_path_of_folder(sweep):
+            raise SweepError([*error.problems, f"did you mean: tinyablate report --out {sweep}"]) from error
+        raise
 
 
 @click.command("serve")

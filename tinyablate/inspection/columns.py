@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from tinyablate.describe import columns_text, render_rows
 from tinyablate.errors import UsageError, listed, nearest
+from tinyablate.listing import columns_text, render_rows
 from tinyablate.store.columns import RENAMED, VIEWS, ViewColumn, views
 from tinyablate.store.query import Rows
 

@@ -288,15 +288,15 @@ def _rows_images(store: Store, one: FoundRow, other: FoundRow, rule: Rule) -> tu
     why = _other_images(one.trials[seeds[0]], other.trials[seeds[0]])
     if why:
         return None, why
-    bits = [_bits(store, [row.trials[seed] for seed in seeds], rule) for row in (one, other)]
+    done = [[row.trials[seed] for seed in seeds if row.trials[seed].state == "complete"] for row in (one, other)]
+    bits = [_bits(store, trials, rule) for trials in done]
     common = [seed for seed in seeds if one.trials[seed].key in bits[0] and other.trials[seed].key in bits[1]]
     if not common:
         return None, "no seed has bits per image in both rows"
-    a, b = (
-        np.stack([found[row.trials[seed].key] for seed in common])
-        for found, row in zip(bits, (one, other), strict=True)
-    )
-    return _of_rows(a, b, tuple(common)), ""
+    a, b = ([found[row.trials[seed].key] for seed in common] for found, row in zip(bits, (one, other), strict=True))
+    if len({len(each) for each in (*a, *b)}) > 1:
+        return None, "their numbers of images differ"
+    return _of_rows(np.stack(a), np.stack(b), tuple(common)), ""
 
 
 def _of_rows(a: NDArray[np.bool_], b: NDArray[np.bool_], seeds: tuple[int, ...]) -> OfTwoRows:

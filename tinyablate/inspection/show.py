@@ -163,7 +163,7 @@ def _running(store: Store, trial: FoundTrial, last: Any) -> str:
 
 def _curve(store: Store, trial: FoundTrial) -> list[str]:
     """The epochs of the attempt that counts."""
-    from tinyablate.describe import columns_text
+    from tinyablate.listing import columns_text
 
     with store.engine().connect() as connection:
         found = connection.execute(_EPOCHS, {"attempt": trial.accepted}).fetchall()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinyablate.describe import columns_text, render_rows
 from tinyablate.inspection.diff import unit_of
 from tinyablate.inspection.find import KEY_DIGITS
 from tinyablate.inspection.records import (
@@ -18,6 +17,7 @@ from tinyablate.inspection.records import (
     Scalar,
     Side,
 )
+from tinyablate.listing import columns_text, render_rows
 from tinyablate.store.query import Rows
 from tinyablate.tables.words import ranges
 

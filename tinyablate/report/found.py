@@ -1,5 +1,6 @@
 """Which sweeps a report is about: those named, else every one that the database has and whose file can be found."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import sqlalchemy as sa
 from tinyablate import bundled
 from tinyablate.errors import SweepError
 from tinyablate.store import schema
+from tinyablate.store.query import Swept, swept
 from tinyablate.store.store import Store
-from tinyablate.sweep.load import files_of, load
+from tinyablate.sweep.load import files_of, load, load_each
 from tinyablate.sweep.schema import Sweep
 
 NO_FILES = {"calibration"}
@@ -18,37 +20,64 @@ NO_FILES = {"calibration"}
 
 def named(names: Sequence[str]) -> list[Sweep]:
     """The sweeps of these names, all of one that is a folder, each once. Raises SweepError with every problem."""
-    loaded, problems = list[Sweep](), list[str]()
-    for name in names:
-        for path in bundled.resolve_all(name):
-            try:
-                loaded.append(load(path))
-            except SweepError as error:
-                problems += error.problems
-    if problems:
-        raise SweepError(problems)
+    loaded = load_each([path for name in names for path in bundled.resolve_all(name)])
     return list({sweep.path.resolve(): sweep for sweep in loaded}.values())
 
 
 def stored(store: Store) -> tuple[list[Sweep], list[str]]:
-    """Every sweep that was run with this database, as its file stands now, sorted by name; and why others are not.
+    """Every sweep that was run with this database, as its file stands now, sorted by name; and what is left out, why.
 
     A sweep that was run with --smoke or --set is another than its file's, and stands beside it.
     """
-    s = schema.sweeps.c
-    with store.engine().connect() as connection:
-        rows = connection.execute(sa.select(s.name, s.smoke, s.overrides).distinct()).fetchall()
+    versions: dict[tuple[str, bool, str], list[Swept]] = {}
+    for each in swept(store):
+        versions.setdefault((each.name, bool(each.smoke), each.overrides), []).append(each)
     loaded, missing = list[Sweep](), list[str]()
-    for name, smoke, overrides in sorted(rows):
+    for (name, smoke, overrides), run in sorted(versions.items()):
         if name in NO_FILES:
             continue
         try:
-            loaded.append(
-                load(bundled.resolve(name), smoke=smoke, overrides=overrides.split("\n") if overrides else ())
-            )
+            path = bundled.resolve(name)
+        except SweepError as error:
+            missing.append(f"left out: {error.problems[0]}; if its file lies elsewhere, name its path")
+            continue
+        try:
+            sweep = load(path, smoke=smoke, overrides=overrides.split("\n") if overrides else ())
         except SweepError as error:
             missing.append(f"left out: {name}: {error.problems[0]}")
-    return loaded, missing
+            continue
+        loaded.append(sweep)
+        missing += _left_out(store, sweep, [each for each in run if each.text != sweep.text])
+    return loaded, list(dict.fromkeys(missing))
+
+
+def _left_out(store: Store, sweep: Sweep, others: Sequence[Swept]) -> list[str]:
+    """A line about results of other texts than the sweep's: of an earlier one, or another file of its name."""
+    found = [(each, count) for each in others if (count := _only_in(store, each, sweep))]
+    if not found:
+        return []
+    (newest, count), more = found[0], len(found) - 1
+    which = f"digest {newest.digest[:8]}, first run {time.strftime('%Y-%m-%d', time.localtime(newest.created_at))}"
+    return [
+        f"left out: {sweep.name}: {count} results of another version ({which})" + f" and of {more} more" * bool(more)
+        + f", which are not in {sweep.path}; if that was another file, name its path"
+    ]  # fmt: skip
+
+
+def _only_in(store: Store, version: Swept, sweep: Sweep) -> int:
+    """How many results this version has that the sweep, as it was run, has not."""
+    with store.engine().connect() as connection:
+        values = {"version": version.digest, "sweep": sweep.digest}
+        return int(connection.scalar(sa.text(_ONLY_IN), values) or 0)
+
+
+_ONLY_IN = """
+SELECT count(DISTINCT c.trial_id) FROM sweeps s JOIN stored_cells c ON c.sweep_id = s.id
+JOIN stored_trials t ON t.id = c.trial_id AND t.accepted_attempt_id IS NOT NULL
+WHERE s.digest = :version AND c.trial_id NOT IN (
+    SELECT x.trial_id FROM sweeps y JOIN stored_cells x ON x.sweep_id = y.id WHERE y.digest = :sweep
+)
+"""
 
 
 def stamp(names: Sequence[str], store: Store) -> str:

@@ -22,6 +22,7 @@ from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
 from tinyablate.sweep.schema import Cell, Kind, Sweep
 from tinyablate.tables.collect import asked_of, collect, column_of, state_of
+from tinyablate.tables.figures.drawn import written
 from tinyablate.tables.proof import Proof, proof
 from tinyablate.tables.schema import Table
 from tinyablate.tables.sequential import extended
@@ -178,6 +179,7 @@ def gather(placed: Placed, store: Store) -> Report:
 def trials_of(placed: Placed, keys: Sequence[str], store: Store) -> tuple[tuple[Trial, ...], Metric | None]:
     """These trials of the sweep as the store has them now, and the metric of their values."""
     metric = _own_metric(placed.sweep)
+    digits = placed.sweep.digits.get(metric.name) if metric else None
     columns = [column_of(metric, placed.sweep.select)] if metric else []
     stored, attempts = outcomes_of(store, keys, columns), attempts_of(store, keys)
     found = []
@@ -186,7 +188,7 @@ def trials_of(placed: Placed, keys: Sequence[str], store: Store) -> tuple[tuple[
         state = state_of(outcome) if outcome else "pending"
         value = outcome.values[0] if outcome and metric and state == "complete" else None
         scaled = None if value is None or metric is None else value * metric.scale
-        text = "" if scaled is None or metric is None else f"{scaled:z,.{metric.digits}f} {metric.unit}".rstrip()
+        text = "" if scaled is None or metric is None else written(metric, scaled, digits)
         found.append(Trial(key, placed.label(at), at, state, scaled, text, attempts.get(key, ()),
                            outcome.diverged_epoch if outcome else None))  # fmt: skip
     return tuple(found), metric

@@ -12,8 +12,9 @@ from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
 from tinyablate.sweep.schema import Sweep
 from tinyablate.tables import stats
+from tinyablate.tables.figures.forest import Point, limits_of, points
 from tinyablate.tables.render import words
-from tinyablate.tables.schema import Table, TableCell
+from tinyablate.tables.schema import Table, TableColumn
 
 MOST_LINES = 100
 """A picture with more says nothing, and its numbers make the page large."""
@@ -29,7 +30,15 @@ class Interval:
     series: str
     value: float
     low: float | None
+    """Ends of the 95 % interval; …"""
     high: float | None
+    block_low: float | None
+    """… of that with seed as block and pooled variance."""
+    block_high: float | None
+    null: bool
+    """The reference again under other seeds."""
+    verdict: str
+    """What it comes to, in a word or two; empty without one."""
     text: str
     """What hovers over it."""
 
@@ -41,6 +50,9 @@ class Forest:
     title: str
     digits: int
     margin: float | None
+    low: float
+    """Ends between which the axis stays: rows far outside would hide all others."""
+    high: float
     intervals: tuple[Interval, ...]
     left_out: int
     """Rows beyond the most that are drawn."""
@@ -85,34 +97,33 @@ def forests(table: Table, margin: float | None) -> tuple[Forest, ...]:
     """A plot for each metric whose differences have intervals."""
     found = []
     for metric in dict.fromkeys(column.metric for column in table.columns if column.compared):
-        places = [at for at, column in enumerate(table.columns) if column.metric == metric]
-        drawn = [
-            _interval(row.label, table, at, row.cells[at])
-            for row in table.rows
-            for at in places
-            if row.cells[at].delta_low is not None
-        ]
-        if drawn:
-            digits = table.columns[places[0]].digits
-            first = metric == table.columns[0].metric
-            title = f"difference in {_named(metric)}"
-            found.append(Forest(title, digits, margin if first else None, tuple(drawn[:MOST_LINES]),
-                                max(0, len(drawn) - MOST_LINES)))  # fmt: skip
+        columns = {column.label: column for column in table.columns if column.metric == metric}
+        known = [point for point in points(table, metric.name) if point.value is not None and point.low is not None]
+        if metric.compared and known:
+            first = next(iter(columns.values()))
+            own = margin if metric == table.columns[0].metric else None
+            low, high = (round(end, first.digits + 2) for end in limits_of(known, margin=own or 0.0))
+            drawn = tuple(_interval(point, columns[point.column]) for point in known[:MOST_LINES])
+            rules = {cell.comparison.rule for row in table.rows for cell in row.cells if cell.comparison}
+            rule = f", {', '.join(sorted(rules))} epoch" if rules and metric.source == "epochs" else ""
+            found.append(Forest(f"difference in {metric.heading}{rule}", first.digits, own, low, high, drawn,
+                                max(0, len(known) - MOST_LINES)))  # fmt: skip
     return tuple(found)
 
 
-def _interval(label: str, table: Table, at: int, cell: TableCell) -> Interval:
-    column, value = table.columns[at], cell.delta or 0.0
-    ends = words.interval(cell.delta_low, cell.delta_high, column, "+")
+def _interval(point: Point, column: TableColumn) -> Interval:
+    value = point.value or 0.0
+    ends = words.interval(point.low, point.high, column, "+")
     difference = " ".join(filter(None, (words.number(value, column, "+"), ends, column.metric.unit)))
-    seeds = f"{cell.pairs} pairs of seeds" if cell.kind == "paired" else "independent seeds"
-    text = " · ".join(filter(None, (difference, seeds, words.verdict(cell, short=True))))
-    low, high = (None if end is None else round(end, column.digits + 2) for end in (cell.delta_low, cell.delta_high))
-    return Interval(label, column.label, round(value, column.digits + 2), low, high, text)
-
-
-def _named(metric: Metric) -> str:
-    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+    seeds = f"{point.pairs} pairs of seeds" if point.kind == "paired" else "independent seeds"
+    block = words.interval(point.block_low, point.block_high, column, "+")
+    block = f"seed as block: {block}" if block else ""
+    verdict = words.line(point.short) if point.judged else ""
+    text = " · ".join(filter(None, (difference, block, seeds, verdict)))
+    edges = (point.low, point.high, point.block_low, point.block_high)
+    low, high, block_low, block_high = _rounded(edges, column.digits)
+    return Interval(point.label, column.label, round(value, column.digits + 2), low, high, block_low, block_high,
+                    point.null, verdict, text)  # fmt: skip
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
@@ -135,13 +146,13 @@ def row_curves(
     metric = drawn_metric(sweep)
     lines = [_mean_line(label, [curves[key] for key in keys if key in curves], metric) for label, keys in cells]
     published = {
-        label: points for figure in sweep.figures if figure.kind == "curves"
-        for label, points in figure.published.items()
+        label: curve for figure in sweep.figures if figure.kind == "curves"
+        for label, curve in figure.published.items()
     }  # fmt: skip
-    for label, points in published.items():
-        epochs, values = zip(*points, strict=True)
+    for label, curve in published.items():
+        epochs, values = zip(*curve, strict=True)
         lines.append(Line(label, True, epochs, values, (), "published"))
-    return Curves(_named(metric), metric.digits, tuple(line for line in lines if line.epochs), left_out)
+    return Curves(metric.heading, metric.digits, tuple(line for line in lines if line.epochs), left_out)
 
 
 def _mean_line(label: str, seeds: Sequence[Curve], metric: Metric) -> Line:
@@ -160,7 +171,7 @@ def trial_curves(names: Sequence[str], curves: Sequence[tuple[str, Curve]]) -> t
     at = {name: index for index, name in enumerate(names)}
     top1, losses = ["val_top1"], ["val_loss", "train_loss"]
     plots = []
-    for title, shown in ((_named(metrics.KNOWN["val_top1"]), top1), ("loss", losses)):
+    for title, shown in ((metrics.KNOWN["val_top1"].heading, top1), ("loss", losses)):
         lines = [
             _single_line(label, curve, at[name], metrics.KNOWN[name], len(shown) > 1)
             for label, curve in curves[:MOST_LINES]

@@ -11,6 +11,7 @@ from tinyablate.store.query import epochs_of
 from tinyablate.store.store import CHUNK, Store
 from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
+from tinyablate.tables.figures.drawn import written
 
 CURVES = ("val_top1", "val_loss", "train_loss")
 """What a page draws over the epochs."""
@@ -156,9 +157,7 @@ def _shown_columns() -> dict[str, tuple[str, Metric | None]]:
 
 
 def _text(metric: Metric | None, value: float) -> str:
-    if metric is None:
-        return str(value)
-    return f"{value * metric.scale:,.{metric.digits}f} {metric.unit}".rstrip()
+    return str(value) if metric is None else written(metric, value * metric.scale)
 
 
 Curve = Mapping[int, tuple[float | None, ...]]

@@ -29,7 +29,8 @@ from tinyablate.terminal import say, show
 
 STATE = "state.json"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
-         ".js": "text/javascript; charset=utf-8", ".json": "application/json"}  # fmt: skip
+         ".js": "text/javascript; charset=utf-8", ".json": "application/json",
+         ".svg": "image/svg+xml", ".csv": "text/csv; charset=utf-8"}  # fmt: skip
 HEADERS = {
     # Scripts and styles only from here, and nobody may frame the page or send what it holds elsewhere.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -139,10 +140,13 @@ class Server(ThreadingHTTPServer):
 def bound(live: Live, host: str, port: int) -> Server:
     """A server that listens at this address; port 0 is any free one. Raises UsageError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not host:  # the socket would take it for every address of this machine
+        raise UsageError("--host: is empty; valid: 127.0.0.1, ::1, or this machine's own")
     try:
         return Server(live, (host, port), family)
-    except socket.gaierror as error:
-        raise UsageError(f"--host {host}: no such address; valid: 127.0.0.1, ::1, or this machine's own") from error
+    except (socket.gaierror, UnicodeError, ValueError, TypeError) as error:  # TypeError: no UTF-8, a null byte
+        name = host[:60]
+        raise UsageError(f"--host {name}: no such address; valid: 127.0.0.1, ::1, or this machine's own") from error
     except PermissionError as error:
         raise UsageError(f"--port {port}: is not yours to open; take one from 1024") from error
     except OSError as error:

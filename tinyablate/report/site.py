@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tinyablate.report.gather import Place, Placed, Report, Trial, gather, placed, trials_of
+from tinyablate.report.pictures import FOLDER, Picture, pictures_of
 from tinyablate.report.plots import Curves, embedded, forests, trial_curves
 from tinyablate.report.read import CURVES, Attempt, Number, attempts_of, curves_of, numbers_of
 from tinyablate.report.recipes import Difference, Field, difference, fields
@@ -31,6 +32,8 @@ MOST_PAGES = 500
 """A sweep of more trials has a page for each row's trials, not one for each: so many small files help nobody."""
 MOST_LISTED = 5_000
 """Trials in the list on a sweep's page; of more, the rows' pages have them."""
+MOST_BYTES = 160
+"""Of a sweep's name in the name of its page: a file system takes 255, and what tells pages apart comes after it."""
 SHORT = 12
 """Digits of a key that tell it from all others."""
 
@@ -74,6 +77,8 @@ class Site:
         self._live = live
         self._placed: dict[str, Placed] = {}
         self._reports: dict[str, Report] = {}
+        self._pictures: dict[str, tuple[Picture, ...]] = {}
+        self._painted: dict[str, bytes] = {}
         self._short: dict[str, tuple[str, list[str]]] | None = None
 
     def paths(self, store: Store) -> Iterator[str]:
@@ -82,6 +87,8 @@ class Site:
         yield from STATIC
         for slug in self._sweeps:
             yield _page_of(slug)
+            for picture in self._pictures_of(slug, store):
+                yield from () if picture.why else picture.paths
         yield from dict.fromkeys(
             self.url(slug, key).partition("#")[0] for slug in self._sweeps for key in self.placed(slug, store).places
         )
@@ -93,6 +100,8 @@ class Site:
         if path in STATIC:
             return files("tinyablate.report").joinpath(path).read_bytes()
         folder, _, name = path.partition("/")
+        if folder == FOLDER:
+            return self._figure(path, store)
         if not name.endswith(".html"):
             return None
         stem = name.removesuffix(".html")
@@ -119,6 +128,22 @@ class Site:
             self._reports[slug] = gather(self.placed(slug, store), store)
         return self._reports[slug]
 
+    def _pictures_of(self, slug: str, store: Store) -> tuple[Picture, ...]:
+        if slug not in self._pictures:
+            self._pictures[slug] = pictures_of(self._sweeps[slug], slug, store)
+        return self._pictures[slug]
+
+    def _figure(self, path: str, store: Store) -> bytes | None:
+        """A declared figure's picture, or its numbers; painted once."""
+        stem, dot, suffix = path.rpartition(".")
+        slug = stem.removeprefix(f"{FOLDER}/").rpartition("/")[0]
+        if path in self._painted or slug not in self._sweeps:
+            return self._painted.get(path)
+        for picture in self._pictures_of(slug, store):
+            if path in picture.paths and not picture.why:
+                self._painted[path] = picture.file(dot + suffix)
+        return self._painted.get(path)
+
     # ---- pages -------------------------------------------------------------------------------------------------------
 
     def _sweep_page(self, slug: str, store: Store) -> bytes:
@@ -134,6 +159,7 @@ class Site:
             table=Markup(html.fragment(report.table)),
             above=words.above(report.table),
             forests=forests(report.table, sweep.margin),
+            pictures=self._pictures_of(slug, store),
             listed=len(report.trials) <= MOST_LISTED,
             row_pages=[(path, sweep.rows[row].label) for row, path in rows.items()],
         )
@@ -232,7 +258,8 @@ def _page_of(slug: str) -> str:
 
 def _slugs(sweeps: Sequence[Sweep]) -> list[str]:
     """A file's name for each sweep: its own, and what makes it another than its file says; all different."""
-    names = [re.sub(r"[^\w.-]+", "-", sweep.name).strip("-.")[:80] or "sweep" for sweep in sweeps]
+    words = [re.sub(r"[^\w.-]+", "-", sweep.name).strip("-.")[:80] for sweep in sweeps]
+    names = [word.encode()[:MOST_BYTES].decode(errors="ignore") or "sweep" for word in words]
     for at, sweep in enumerate(sweeps):
         names[at] += "-smoke" if sweep.smoke else ""
         names[at] += f"-{sha256(chr(10).join(sweep.overrides).encode()).hexdigest()[:8]}" if sweep.overrides else ""

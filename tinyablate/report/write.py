@@ -1,14 +1,14 @@
 """A report as a folder of files that opens from disk: written whole, unchanged files left alone, stale ones removed."""
 
 import contextlib
-import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from tinyablate.errors import UsageError
 from tinyablate.report.site import Site
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.whole import put
 
 FOLDER = Path("results/report")
 MANIFEST = "manifest.txt"
@@ -25,13 +25,12 @@ def write_report(sweeps: Sequence[Sweep], store: Store, out: Path, machine: str 
     site, earlier = Site(sweeps, machine), _listed(out / MANIFEST)
     names = list(site.paths(store))
     _refuse_others(out, [*names, MANIFEST], {*earlier, MANIFEST} if earlier else set())
-    with _told(out):
-        _put(out / MANIFEST, _manifest({*earlier, *names}))  # first: a killed report's files are known as a report's
-        for name in names:
-            _put(out / name, _rendered(site, name, store))
-        for name in earlier - set(names):
-            _remove(out, name)
-        _put(out / MANIFEST, _manifest(names))
+    put(out / MANIFEST, _manifest({*earlier, *names}))  # first: a killed report's files are known as a report's
+    for name in names:
+        put(out / name, _rendered(site, name, store))
+    for name in earlier - set(names):
+        _remove(out, name)
+    put(out / MANIFEST, _manifest(names))
     return [out / name for name in names]
 
 
@@ -69,39 +68,12 @@ def _refuse_others(out: Path, names: Collection[str], ours: Collection[str]) -> 
             raise UsageError(f"--out {out}: {name} is there and no report wrote it; name another folder")
 
 
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-def _put(path: Path, content: bytes) -> None:
-    """The file, whole or not at all; untouched where it is so already."""
-    if _content(path) == content:
-        return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-
-
 def _remove(out: Path, name: str) -> None:
-    """A page of an earlier report, and its folder if that is empty then."""
+    """A file of an earlier report, with folders that are empty then; nothing behind a link that leads elsewhere."""
+    if not (out / name).parent.resolve().is_relative_to(out.resolve()):
+        return
     with contextlib.suppress(OSError):
         (out / name).unlink()
     with contextlib.suppress(OSError):
-        (out / name).parent.rmdir()
-
-
-@contextlib.contextmanager
-def _told(out: Path) -> Iterator[None]:
-    """What the file system refuses, as one clear message."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written: {error.filename or out}: {error.strerror}") from error
+        for folder in PurePosixPath(name).parents[:-1]:
+            (out / folder).rmdir()

@@ -124,6 +124,7 @@ digest | text | | version of the sweep: a hash of its file and of what it was ru
 smoke | boolean | | whether it was run with --smoke
 overrides | text | | what it was run with by --set, a line each
 created_at | real | s | when this version was first run, in seconds since 1970 (UTC)
+latest | boolean | | whether no newer version was run with the same name, smoke and overrides
 row_index | integer | | row of the table, counted from 0
 column_index | integer | | column of the second axis, counted from 0
 row_label | text | | label of the row

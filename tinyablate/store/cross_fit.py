@@ -34,8 +34,9 @@ def unpacked(correct: Sequence[bytes], top1: Sequence[float]) -> NDArray[np.bool
     unpacked = np.unpackbits(bits, axis=1)
     counts = unpacked.sum(axis=1)
     at, most = int(counts.argmax()), unpacked.shape[1]
-    images = round(100 * int(counts[at]) / top1[at]) if top1[at] else most
-    return unpacked[:, : min(max(images, most - 7), most)].astype(bool)
+    images = 100 * int(counts[at]) / top1[at] if top1[at] else most
+    whole = round(images) if 0 < images < most else most  # top1 may be nan, or any number where it was edited
+    return unpacked[:, : max(whole, most - 7)].astype(bool)
 
 
 def back_fill(connection: sa.Connection) -> None:

@@ -150,4 +150,4 @@ def _parts(version: Swept) -> list[tuple[str, str]]:
 
 def _tame(part: str) -> str:
     """A part of a path that stays where it is put, whatever a database calls its sweeps."""
-    return re.sub(r"[^\w.+=@ -]|^\.+", "_", part)[:100] or "_"
+    return re.sub(r"[^\w.+=@ -]|^\.+", "_", part).encode()[:200].decode(errors="ignore") or "_"

@@ -29,6 +29,8 @@ ENDED = {"complete", "diverged", "failed", "interrupted", "lost", "superseded"}
 RESULTS = {"complete", "diverged"}
 KINDS = {"train", "measure"}
 OBSERVERS = {"raw", "ema", None}
+LATEST = 253_402_300_799.0
+"""The end of the year 9999 (Unix seconds): no calendar has what is later."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _trials(folder: Path) -> dict[str, tuple[_Trial, Recipe]]:
         trial = _Trial(*row)
         if None in (trial.seed, trial.updated_at, trial.fingerprint, trial.recipe) or trial.trial in found:
             raise StoreError(f"{folder}: trial {_short(trial.trial)} is not complete, or stands there twice")
-        _valid(folder, trial.state, STATES), _valid(folder, trial.kind, KINDS)
+        _valid(folder, trial.state, STATES), _valid(folder, trial.kind, KINDS), _is_time(folder, trial.updated_at)
         if trial.recipe not in recipes:
             recipes[trial.recipe] = _recipe(folder, trial)
         if trial_key(trial.recipe, trial.seed, trial.fingerprint, trial.measured_on or "") != trial.trial:
@@ -130,6 +132,13 @@ def _valid(folder: Path, value: object, valid: Iterable[object]) -> Any:
         words = ", ".join(sorted(str(each) for each in valid if each))
         raise StoreError(f"{folder}: holds {str(value)[:40]!r} where only these are valid: {words}")
     return value
+
+
+def _is_time(folder: Path, *values: float | None) -> None:
+    """Refuse what is no time: whoever shows it would fail."""
+    for value in values:
+        if value is not None and not 0 <= value <= LATEST:
+            raise StoreError(f"{folder}: holds {value:g} where a time belongs (seconds since 1970)")
 
 
 class _Import:
@@ -203,6 +212,7 @@ class _Import:
         for key, number, *values in self._rows("attempts", names):
             row = dict(zip(names[2:], values, strict=True))
             _valid(self.folder, row["state"], ENDED)
+            _is_time(self.folder, row["started_at"], row["heartbeat_at"], row["ended_at"])
             if number is None or number < 1:
                 raise StoreError(f"{self.folder}: trial {_short(key)} has an attempt of number {number}")
             ids[key, number] = first + len(ids)
@@ -304,6 +314,7 @@ class _Import:
         known = set(self.connection.scalars(sa.select(schema.sweeps.c.digest)))
         names, new = [field.name for field in fields(SweepRecord)], 0
         for created_at, *values in self._all("sweeps", ["created_at", *names]):
+            _is_time(self.folder, created_at)
             sweep = SweepRecord(*values)
             self.store.register_sweep(self.connection, sweep, cells.pop(sweep.digest, []), created_at)
             new += sweep.digest not in known
@@ -316,6 +327,7 @@ class _Import:
             names = [column.name for column in table.c]
             for row in self._all(table.name, names):
                 values = dict(zip(names, row, strict=True))
+                _is_time(self.folder, values["noted_at"])
                 self.connection.execute(insert(table).on_conflict_do_nothing(), values)
 
     # ---- rows ----------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def database_path(url_or_path: str | Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such user, a null byte
         raise StoreError(f"--db {text[:60]}: cannot be a path: {error}") from error
     if is_folder:
-        raise StoreError(f"{path}: is a folder; --db takes the path of a database file, such as {path}/ablations.db")
+        raise StoreError(f"{path}: is a folder; name a database file in it, such as {path}/ablations.db")
     return path.absolute()
 
 

@@ -322,6 +322,8 @@ def asking(path: Path, sql: str) -> Iterator[sqlite3.Connection]:
         connection.set_progress_handler(lambda: 0, 1_000_000)  # lets Ctrl-C in
         yield connection
     except (sqlite3.Error, UnicodeError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # Ctrl-C, which SQLite has swallowed
+            raise KeyboardInterrupt from error
         raise UsageError(f"query: {_explained(str(error), sql)}") from error
     finally:
         connection.close()

@@ -191,6 +191,7 @@ CREATE VIEW cells AS SELECT
     s.smoke,
     s.overrides,
     s.created_at,
+    NOT EXISTS (SELECT 1 FROM sweeps x WHERE x.name = s.name AND x.smoke = s.smoke AND x.overrides = s.overrides AND (x.created_at, x.id) > (s.created_at, s.id)) AS latest,
     c.row_index,
     c.column_index,
     c.row_label,

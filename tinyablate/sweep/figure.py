@@ -15,19 +15,23 @@ from tinyablate.errors import listed, nearest
 from tinyablate.sweep import metrics
 from tinyablate.sweep.fields import Place, as_table, check_keys, is_number
 from tinyablate.sweep.form import Source
-from tinyablate.sweep.schema import Figure, FigureKind
+from tinyablate.sweep.schema import Figure, FigureKind, Look
 
 KINDS: tuple[FigureKind, ...] = get_args(FigureKind)
 
 COLUMNS = ("label", "epoch", "value")
 """Of a file of published curves; values are in the metric's unit."""
 
-COMMON = ("kind", "metric", "rows", "name")
+COMMON = ("kind", "metric", "rows", "name", "width", "height", "font_size", "title", "notes")
 """Keys of every figure; …"""
 OWN: Mapping[FigureKind, tuple[str, ...]] = {
-    "curves": ("published", "ylim"), "slopes": ("ylim",), "interaction": ("ylim",), "cost": ("cost", "ylim"),
+    "curves": ("published", "xlim", "ylim"), "forest": ("xlim",), "slopes": ("ylim",), "waterfall": ("xlim",),
+    "interaction": ("ylim",), "cost": ("cost", "xlim", "ylim"), "power": ("xlim", "ylim"),
 }  # fmt: skip
 """… and those of some kinds."""
+
+SIZES: Mapping[str, tuple[float, float]] = {"width": (1.0, 50.0), "height": (1.0, 200.0), "font_size": (4.0, 40.0)}
+"""Least and most of what a figure's size may be: inches, and points of the font."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a figure may be called: it becomes part of a file's name."""
@@ -100,6 +104,13 @@ def default_cost(metric: str, names: Sequence[str]) -> str:
     return costs[0] if costs else "macs"
 
 
+def refused_size(key: str, value: object) -> str:
+    """Why a figure's `width`, `height` or `font_size` cannot be that; empty if it can."""
+    low, high = SIZES[key]
+    fine = is_number(value) and low <= value <= high
+    return "" if fine else f"must be a number of {'points' if key == 'font_size' else 'inches'}, {low:g} to {high:g}"
+
+
 def refusal(kind: FigureKind, metric: object) -> str:
     """Why a figure of this kind cannot show `metric`; empty if it can."""
     curves = kind == "curves"
@@ -140,7 +151,8 @@ def _figure(
     curves = _curves(file, place) if file else {}
     published = {label: tuple(sorted(points.items())) for label, points in curves.items()}
     name = _name(table["name"], place.key("name")) if "name" in table else named(kind, metric, names)
-    return Figure(kind, metric, published, cost, _rows(table, place), _limits(table, place), name), file
+    across, up = _limits(table, "xlim", place), _limits(table, "ylim", place)
+    return Figure(kind, metric, published, cost, _rows(table, place), up, name, across, _look(table, place)), file
 
 
 def _metric(kind: FigureKind, metric: object, place: Place) -> str:
@@ -164,13 +176,32 @@ def _rows(table: Mapping[str, object], place: Place) -> tuple[str, ...]:
     return ()
 
 
-def _limits(table: Mapping[str, object], place: Place) -> tuple[float, float] | None:
-    match table.get("ylim"):
+def _look(table: Mapping[str, object], place: Place) -> Look:
+    sizes = {key: _size(key, table[key], place.key(key)) for key in SIZES if key in table}
+    shown = {key: _shown(table[key], place.key(key)) for key in ("title", "notes") if key in table}
+    return Look(sizes.get("width"), sizes.get("height"), sizes.get("font_size"), **shown)
+
+
+def _size(key: str, value: object, place: Place) -> float | None:
+    if rule := refused_size(key, value):
+        place.refuse(rule, value)
+        return None
+    return float(cast(float, value))
+
+
+def _shown(value: object, place: Place) -> bool:
+    if not isinstance(value, bool):
+        place.refuse("must be true or false: whether it stands in the picture", value)
+    return bool(value)
+
+
+def _limits(table: Mapping[str, object], key: str, place: Place) -> tuple[float, float] | None:
+    match table.get(key):
         case None:
             return None
         case [low, high] if is_number(low) and is_number(high) and low < high:
             return float(low), float(high)
-    place.key("ylim").refuse("must be two numbers, the lower one first", table["ylim"])
+    place.key(key).refuse("must be two numbers, the lower one first", table[key])
     return None
 
 

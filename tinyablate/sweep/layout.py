@@ -7,6 +7,7 @@ from tinyablate.errors import listed, nearest
 from tinyablate.recipe import Value
 from tinyablate.sweep.fields import ARGS, Place, as_table, check_keys, field_rule, ident, is_field
 from tinyablate.sweep.form import Components, Layout, RowForm, Smoke
+from tinyablate.sweep.metrics import is_known
 from tinyablate.sweep.schema import Component
 
 MOST_DIGITS = 6
@@ -43,12 +44,18 @@ def _digits(raw: object, names: Sequence[str], place: Place) -> dict[str, int]:
     for name, count in as_table(raw, place).items():
         spot = place.key(name)
         if name not in names:
-            spot.refuse(f"is no metric of this sweep{nearest(name, names)} (valid: {listed(names)})", count)
+            spot.refuse(_not_shown(name, names), count)
         elif isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_DIGITS:
             spot.refuse(f"must be a whole number from 0 to {MOST_DIGITS}", count)
         else:
             found[name] = count
     return found
+
+
+def _not_shown(name: str, names: Sequence[str]) -> str:
+    if is_known(name):
+        return f"is no metric of this sweep, which shows {listed(names)}; remove this entry, or add it to `metrics`"
+    return f"is no metric{nearest(name, names)} (valid: {listed(names)})"
 
 
 def _named(raw: object, place: Place) -> tuple[Component, ...]:

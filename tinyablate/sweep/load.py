@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinyablate.errors import SweepError, nearest
@@ -16,6 +16,8 @@ from tinyablate.sweep.schema import Sweep
 
 MOST_PROBLEMS = 50
 """A file with more is told how many more."""
+MOST_OF_SEVERAL, MOST_FILES = 5, 10
+"""Problems that are told of each file where there are several, and files of which any are."""
 
 
 def load(
@@ -80,6 +82,23 @@ def load(
     )
 
 
+def load_each(paths: Sequence[Path], read: Callable[[Path], Sweep] = load) -> list[Sweep]:
+    """The sweeps in these files, as `read` loads them. Raises SweepError with the problems of all, of many a part."""
+    loaded, problems, broken = list[Sweep](), list[str](), 0
+    for path in paths:
+        try:
+            loaded.append(read(path))
+        except SweepError as error:
+            broken += 1
+            if broken <= MOST_FILES:
+                problems += _cut(error.problems, MOST_PROBLEMS if len(paths) == 1 else MOST_OF_SEVERAL)
+    if broken > MOST_FILES:
+        problems.append(f"and {broken - MOST_FILES:,} more files")
+    if problems:
+        raise SweepError(problems)
+    return loaded
+
+
 def _text(sources: Sequence[Source], drawn: Drawings) -> str:
     """All files that the sweep is read from, each after a line with its name."""
     files = [(each.name, each.text) for each in sources] + [(each.name, each.text) for each in drawn.files]
@@ -104,12 +123,22 @@ def read_heading(path: Path) -> dict[str, str]:
 
 def files_of(path: Path) -> list[Path]:
     """The sweep file at `path`, all that it extends, its published curves. Raises SweepError if one cannot be read."""
+    sources, drawn = _read_all(path)
+    return [source.path for source in sources] + [file.path for file in drawn.files]
+
+
+def text_of(path: Path) -> str:
+    """What `Sweep.text` of the sweep file at `path` is, unchecked. Raises SweepError if a file cannot be read."""
+    return _text(*_read_all(path))
+
+
+def _read_all(path: Path) -> tuple[list[Source], Drawings]:
     problems: list[str] = []
     sources = chain(path, problems)
     _stop_at(problems)
     drawn = drawings(sources[0])
     _stop_at(problems)
-    return [source.path for source in sources] + [file.path for file in drawn.files]
+    return sources, drawn
 
 
 def name_of(path: Path) -> str:
@@ -171,8 +200,11 @@ def _read(path: Path, name: str, place: Place) -> Source | None:
 
 def _stop_at(problems: Sequence[str]) -> None:
     """Raise SweepError with the problems, each once, if there are any."""
-    each = list(dict.fromkeys(problems))
-    if len(each) > MOST_PROBLEMS:
-        each = [*each[:MOST_PROBLEMS], f"and {len(each) - MOST_PROBLEMS:,} more"]
-    if each:
-        raise SweepError(each)
+    if problems:
+        raise SweepError(_cut(list(dict.fromkeys(problems)), MOST_PROBLEMS))
+
+
+def _cut(problems: Sequence[str], most: int) -> list[str]:
+    """At most so many of them, and how many more there are."""
+    more = len(problems) - most
+    return [*problems[:most], f"and {more:,} more"] if more > 0 else list(problems)

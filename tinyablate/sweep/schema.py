@@ -69,6 +69,21 @@ FigureKind = Literal["curves", "forest", "slopes", "heatmap", "waterfall", "inte
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a figure is laid out, where it differs from the usual."""
+
+    width: float | None = None
+    """Of the file, in inches."""
+    height: float | None = None
+    """In inches, title and notes included."""
+    font_size: float | None = None
+    """Of its axes' names, in points; other words keep their ratio to them."""
+    title: bool = True
+    notes: bool = True
+    """Whether they stand in the picture."""
+
+
+@dataclass(frozen=True)
 class Figure:
     """A figure that the file declares."""
 
@@ -85,6 +100,9 @@ class Figure:
     """Ends of the metric's axis, in its unit; None: as the values need."""
     name: str = ""
     """What its file is called after the sweep's name."""
+    xlim: tuple[float, float] | None = None
+    """Ends of the axis across: of differences, epochs or costs, whatever the kind has there."""
+    look: Look = Look()
 
 
 @dataclass(frozen=True)

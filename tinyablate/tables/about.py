@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tinyablate.sweep import metrics
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.schema import Note
 from tinyablate.tables.words import capital
 
 FACTS = {
@@ -26,31 +27,36 @@ MEASURED = {
 """What is timed (`train.measure`)."""
 
 
-def about_metrics(sweep: Sweep, measured_on: str) -> Iterator[str]:
+def about_metrics(sweep: Sweep, measured_on: str) -> Iterator[Note]:
     """What each fact counts; on which device and how speed was measured; what ratios are taken over."""
     known = [metrics.lookup(name) for name in sweep.metrics]
-    if epochs := [metric.title for metric in known if metric.epoch is not None]:
-        yield f"{', '.join(epochs)}: the value after that epoch."
     if facts := [FACTS[metric.name] for metric in known if metric.source == "facts"]:
-        yield f"{capital('; '.join(facts))}."
+        yield Note(f"{capital('; '.join(facts))}.")
     if timed := [MEASURED[metric.name] for metric in known if metric.source == "measured"]:
         device = measured_on or "the device of the run"
         alone = f"Measured on {device}, nothing else of its run beside it"
         how = f"{alone}: the median of up to three windows, {_setting(sweep)}"
-        yield f"{'; '.join([how, *filter(None, timed)])}."
+        yield Note(f"{'; '.join([how, *filter(None, timed)])}.")
     if any(metric.source == "spent" for metric in known):
-        yield (
-            "Device-hours: wall time of every attempt at a trial, failed and interrupted ones included; the time of a "
-            "job that computes several trials together is divided equally among them."
+        yield Note(
+            "Device-hours: wall time of every attempt at a trial, failed and interrupted ones included; that of trials "
+            "computed together is divided equally among them."
         )
     for metric in known:
         if metric.relative_to:
             base = metrics.lookup(metric.relative_to)
-            yield (
+            yield Note(
                 f"{capital(metric.title)} ({metric.unit}): {base.title} ({base.unit}) of the row over that of the row "
-                "it is compared with, seed by seed; in brackets the 95 % t interval of the mean. A row without a seed "
-                "in common is taken over the other's mean, without an interval."
+                f"it is compared with, seed by seed [95 % t interval of the mean]{_alone(sweep)}."
             )
+
+
+def _alone(sweep: Sweep) -> str:
+    """What stands for the ratio where rows have no seed in common."""
+    pairs = ((row, sweep.rows[row.reference]) for row in sweep.rows if row.reference is not None)
+    if all(set(row.seeds) & set(other.seeds) for row, other in pairs):
+        return ""
+    return "; a row without a seed in common over the other's mean, without an interval"
 
 
 def _setting(sweep: Sweep) -> str:

@@ -32,8 +32,9 @@ from tinyablate.tables.layout import finished
 from tinyablate.tables.origins import about_of
 from tinyablate.tables.proof import proof
 from tinyablate.tables.render import render_all
-from tinyablate.tables.schema import Provenance, Table
-from tinyablate.tables.sequential import extended, extension_text
+from tinyablate.tables.render.choice import EVERYTHING, Choice
+from tinyablate.tables.schema import Note, Provenance, Table
+from tinyablate.tables.sequential import extended, extension_text, extensions, records, unreached
 from tinyablate.tables.words import cut
 
 
@@ -42,11 +43,13 @@ def table_text(sweep: Sweep, store: Store, format: str = "terminal", device: str
     return printed([collect(sweep, store, device)], format)
 
 
-def printed(tables: Sequence[Table], format: str = "terminal", rounded: bool = False) -> str:
-    """Tables as text for stdout: on a terminal as wide as that, with colour. See `render_all`."""
+def printed(
+    tables: Sequence[Table], format: str = "terminal", rounded: bool = False, choice: Choice = EVERYTHING
+) -> str:
+    """Tables as text for stdout: as wide as the terminal, with colour, or as COLUMNS says. See `render_all`."""
     tty = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if tty else None
-    return render_all(tables, format, width, color=tty and "NO_COLOR" not in os.environ, rounded=rounded)
+    width = shutil.get_terminal_size().columns if tty or os.environ.get("COLUMNS", "").isdecimal() else None
+    return render_all(tables, format, width, tty and "NO_COLOR" not in os.environ, rounded, choice)
 
 
 def collect(sweep: Sweep, store: Store, device: str = "", hours: bool = False) -> Table:
@@ -63,10 +66,11 @@ def as_it_is(sweep: Sweep, store: Store, device: str = "", hours: bool = False) 
     asked, device = asked_of(sweep, store, device)
     reader = _Reader(sweep, store, asked)
     trials, keys = reader.trials(), unique([asked])
-    remarks = list(_remarks(sweep, store, asked, trials))
-    complete = sum(state_of(one) == "complete" for one in reader.stored.values())
+    since = protocol.changed(sweep, store)
+    remarks = list(_remarks(sweep, store, asked, trials, since))
+    states = Counter(map(state_of, reader.stored.values()))
     spent = sum(device_hours(store, keys).values()) if hours else None
-    about = about_of(sweep, trials, len(keys), complete, spent)
+    about = about_of(sweep, trials, len(keys), states, since.phrases, spent)
     return replace(finished(sweep, trials, device, remarks), about=about)
 
 
@@ -83,16 +87,19 @@ def asked_of(sweep: Sweep, store: Store, device: str = "") -> tuple[Asked, str]:
     return ask(sweep, own), ""
 
 
-def _remarks(sweep: Sweep, store: Store, asked: Asked, trials: Trials) -> Iterator[str]:
+def _remarks(sweep: Sweep, store: Store, asked: Asked, trials: Trials, since: protocol.Changed) -> Iterator[Note]:
     """What the store knows beside the values."""
-    yield from protocol.remarks(sweep, store)
-    noted = store.extensions(sweep.name, sweep.smoke) if sweep.sequential is not None else []
-    if noted:
-        yield f"Seeds by Stein's two-stage rule: {'; '.join(dict.fromkeys(map(extension_text, noted)))}."
+    yield from protocol.remarks(sweep, store, since)
+    found = extensions(sweep, store)
+    if short := unreached(sweep, found):
+        yield Note(f"NOT REACHED: {cut(short, between='; ')}.", "warning")
+    if grown := [extension_text(record) for record in records(sweep, found)]:
+        yield Note(f"Seeds by Stein's two-stage rule: {cut(grown, between='; ')}.", "detail")
     if (np.asarray(trials.states) == CODES["pending"]).all():
-        yield f"None of its trials was run yet; next: {protocol.command(sweep)}"
+        yield Note(f"None of its trials was run yet; next: {protocol.command(sweep)}", "author")
     elif moved := [warning for each in proof(sweep, store, asked) for warning in each.warnings]:
-        yield f"MOVED beside what the row changes (realised in the first epoch): {cut(moved, between='; ')}."
+        text = f"MOVED beside what the row changes (realised in the first epoch): {cut(moved, between='; ')}."
+        yield Note(text, "warning")
 
 
 class _Reader:

@@ -157,6 +157,8 @@ class _P:
     adjusted: float
     """As the sweep's `test` says."""
     holm: float
+    raw: float
+    """Of the one comparison alone."""
     equivalent: float
     """That it lies outside of the margin, adjusted Holm's way; nan where no margin is declared for it."""
 
@@ -176,11 +178,13 @@ class _Family:
         """Those of the comparisons of one family."""
         where = tuple(np.array(family).T)
         if self.sweep.sequential is not None:
-            adjusted = holm = stats.holm(self._stein(where, 0.0))
+            raw = self._stein(where, 0.0)
+            adjusted = holm = stats.holm(raw)
         else:
-            holm = stats.holm(stats.sign_flip(self.pairs[where]))
+            raw = stats.sign_flip(self.pairs[where])
+            holm = stats.holm(raw)
             adjusted = stats.max_t(self.pairs[where]) if self.sweep.test == "max-t" else holm
-        numbers = (adjusted.tolist(), holm.tolist(), self._equivalent(where).tolist())
+        numbers = (adjusted.tolist(), holm.tolist(), raw.tolist(), self._equivalent(where).tolist())
         return {at: _P(*each) for at, each in zip(family, zip(*numbers, strict=True), strict=True)}
 
     def _equivalent(self, where: tuple[NDArray[np.int64], ...]) -> stats.Array:
@@ -252,18 +256,20 @@ class _Made:
         tested, pool = self.tested, self.pools[c, m]
         p = self.p.get(at)
         low, high = self._bca(at)
-        sequential = self.sweep.sequential is not None  # its rows have unequal n by rule: nothing is pooled
+        # Not where rows have unequal n by rule, nor where no other row adds anything: that is the paired interval.
+        alone = self.sweep.sequential is not None or pool.freedom < int(tested.n[at])
         return Comparison(
             rule=rule_of(self.sweep.select),
             value=float(tested.value[at]),
             low=_known(tested.low[at]),
             high=_known(tested.high[at]),
-            block_low=None if sequential else _known(pool.low[r]),
-            block_high=None if sequential else _known(pool.high[r]),
+            block_low=None if alone else _known(pool.low[r]),
+            block_high=None if alone else _known(pool.high[r]),
             bca_low=low,
             bca_high=high,
             p=None if p is None else _known(p.adjusted),
             p_holm=None if p is None else _known(p.holm),
+            p_raw=None if p is None else _known(p.raw),
             correlation=_known(self.correlation[at]),
             verdict=None if p is None else self._verdict(metric, at, p),
         )

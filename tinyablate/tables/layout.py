@@ -3,6 +3,7 @@
 It reads no database (the caller brings the results) and knows no output format (see `render`).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from tinyablate.tables.schema import (
     CellResult,
     CellState,
     Comparison,
+    Note,
     Pairing,
     Provenance,
     Replicates,
@@ -30,6 +32,7 @@ from tinyablate.tables.schema import (
     TableColumn,
     TableRow,
 )
+from tinyablate.tables.words import SMALL
 
 __all__ = ["CellResult", "Provenance", "Table", "TableCell", "TableColumn", "TableRow", "build", "finished", "title_of"]
 
@@ -47,7 +50,7 @@ def build(sweep: Sweep, results: Mapping[tuple[int, int], Sequence[CellResult]],
     return finished(sweep, trials_of(sweep, results), measured_on)
 
 
-def finished(sweep: Sweep, trials: Trials, measured_on: str = "", remarks: Sequence[str] = ()) -> Table:
+def finished(sweep: Sweep, trials: Trials, measured_on: str = "", remarks: Sequence[Note] = ()) -> Table:
     """The table from its trials; `remarks` stand among the first footnotes. Raises ValueError as `build` does."""
     found = collected(sweep, trials)
     compared, ranked = compare(sweep, found), rankings(sweep, found)
@@ -56,9 +59,9 @@ def finished(sweep: Sweep, trials: Trials, measured_on: str = "", remarks: Seque
     return Table(
         title=title_of(sweep),
         question=sweep.question,
-        columns=_columns(sweep),
+        columns=_columns(sweep, found),
         rows=rows,
-        footnotes=tuple(footnotes(sweep, rows, facts)),
+        notes=tuple(footnotes(sweep, rows, facts)),
         axes=sweep.axes if is_two_way(sweep) else (),
         name=sweep.name,
         components=tuple(component.label for component in sweep.components),
@@ -74,7 +77,7 @@ def title_of(sweep: Sweep) -> str:
     return f"{'SMOKE — ' if sweep.smoke else ''}{sweep.title}{overrides}"
 
 
-def _columns(sweep: Sweep) -> tuple[TableColumn, ...]:
+def _columns(sweep: Sweep, found: Collected) -> tuple[TableColumn, ...]:
     compared = any(row.reference is not None for row in sweep.rows)
     sources: dict[tuple[int, str], dict[str, None]] = {}
     for cell in sweep.cells:
@@ -86,11 +89,19 @@ def _columns(sweep: Sweep) -> tuple[TableColumn, ...]:
             metric,
             tuple(sources.get((column.index, metric.name), ())),
             compared and not metric.relative_to,
-            sweep.digits.get(metric.name, metric.digits),
+            sweep.digits.get(metric.name, _digits(metric, found.values[m, :, column.index])),
         )
         for column in sweep.columns
-        for metric in map(metrics.lookup, sweep.metrics)
+        for m, metric in enumerate(map(metrics.lookup, sweep.metrics))
     )
+
+
+def _digits(metric: Metric, values: stats.Array) -> int:
+    """The metric's; of a count or cost that is small in every row, as a tiny model's MACs, two of its least value."""
+    known = np.abs(values[np.isfinite(values) & (values != 0)])
+    if metric.better is not None or not known.size or known.max() >= SMALL:
+        return metric.digits
+    return max(metric.digits, 1 - math.floor(math.log10(known.min())))
 
 
 def _replicates(sweep: Sweep, found: Collected) -> Replicates:

@@ -4,14 +4,18 @@ Whatever it writes has the same bytes as long as the results are the same, and a
 alone, so that what is built from these files is not built again.
 """
 
+import html
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tinyablate.errors import UsageError
-from tinyablate.tables.render import latex, render, words
-from tinyablate.tables.schema import About, Table, TableCell
+from tinyablate.tables.render import latex, markdown, render, words
+from tinyablate.tables.render.caption import RULES, caption_of, cells_of, compared, is_chosen, margin_of, n_of
+from tinyablate.tables.render.choice import EVERYTHING, Choice
+from tinyablate.tables.render.tex import numeric
+from tinyablate.tables.schema import About, Table
 from tinyablate.tables.whole import put
-from tinyablate.tables.words import capital, counted, cut, short
+from tinyablate.tables.words import cut, short
 
 SUFFIXES = {
     ".txt": "terminal", ".md": "markdown", ".tex": "latex", ".html": "html", ".csv": "csv", ".json": "json",
@@ -30,24 +34,27 @@ def write_tables(
     rounded: bool = False,
     caption: bool = False,
     checklist: bool = False,
+    choice: Choice = EVERYTHING,
 ) -> list[Path]:
     """Write every table in every format into the folder `out`; all files that now hold them, changed or not.
 
     `demo-ablation.tex` and so on are of the sweep `demo/ablation`; `all.tex` is a document of all of them to look at.
-    `rounded` as in `render`; `caption` and `checklist` add NAME.caption.txt and NAME.checklist.md. Raises UsageError
-    where `out` is a file, OSError where it cannot be written.
+    NAME.notes.md has all footnotes, whatever `choice` leaves below the tables. `rounded` and `choice` as in `render`;
+    `caption` and `checklist` add NAME.caption.txt and NAME.checklist.md. Raises UsageError
+    where `out` is a file, or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; tables in every format are written into a folder")
     names = file_names(tables)
     texts = {
-        out / f"{name}{suffix}": render(table, format, rounded=rounded)
+        out / f"{name}{suffix}": render(table, format, rounded=rounded, choice=choice)
         for name, table in zip(names, tables, strict=True)
         for suffix, format in SUFFIXES.items()
     }
     for name, table in zip(names, tables, strict=True):
+        texts[out / f"{name}.notes.md"] = notes_text(table)
         if caption:
-            texts[out / f"{name}.caption.txt"] = caption_of(table)
+            texts[out / f"{name}.caption.txt"] = caption_of(table, choice)
         if checklist:
             texts[out / f"{name}.checklist.md"] = checklist_of(table)
     texts[out / DOCUMENT] = _document(names)
@@ -83,87 +90,21 @@ def _document(names: Sequence[str]) -> str:
     )
 
 
-# ---- captions --------------------------------------------------------------------------------------------------------
+def notes_text(table: Table) -> str:
+    """All footnotes as Markdown, those for the author included."""
+    return "\n".join([f"## {markdown.escaped(words.line(table.title))}", "", *markdown.listed(table.footnotes)])
 
 
-def caption_of(table: Table) -> str:
-    """One paragraph: what is asked, n and seeds, rule, spread, differences, tests, hardware."""
-    return " ".join(words.line(sentence) for sentence in _caption(table))
-
-
-def _caption(table: Table) -> Iterator[str]:
-    yield _sentence(table.title)
-    if table.question:
-        yield _sentence(table.question)
-    titles = ", ".join(dict.fromkeys(words.title(column) for column in table.columns))
-    about = table.about
-    measured = f" on {' and '.join(about.measured_on)}" if about and _chosen(table) else ""
-    rule = f", {_RULES[about.select]}" if about and _chosen(table) else ""
-    seeds = f" (seeds planned: {about.seeds})" if about else ""
-    yield f"{capital(titles)}{measured}{rule}: mean ± sample standard deviation over {_n(table)}{seeds}."
-    yield from _compared(table)
-    if about and about.margin is not None:
-        yield f"The smallest difference that matters was declared as {about.margin:g}."
-    if about and about.origins:
-        yield f"Computed on {cut(_distinct(origin.provenance.device for origin in about.origins))}."
-
-
-_RULES = {
-    "best": "at the best epoch by top-1 on these images",
-    "last": "at the last epoch",
-    "cross-fitted": "at the epoch that is best on one half of these images, scored on the other half, and vice versa",
-}
-
-
-_TESTS = {
-    "max-t": "joint sign flips, step-down max-T",
-    "holm": "sign flips, adjusted by Holm",
-    "stein": "Stein's t on the first stage's degrees of freedom, adjusted by Holm",
-}
-
-
-def _compared(table: Table) -> Iterator[str]:
-    """What differences, intervals and p-values are."""
-    about = table.about
-    kinds = {cell.kind for cell in _cells(table) if cell.delta is not None}
-    if kinds:
-        paired = "paired by seed" if kinds == {"paired"} else "paired by seed where rows share seeds"
-        paired = "between independent runs" if kinds == {"unpaired"} else paired
-        interval = "95 % interval by Stein's two-stage rule" if about and about.test == "stein" else "95 % t interval"
-        yield f"Δ: difference to the baseline, {paired}, with its {interval}."
-    found = [cell.comparison for cell in _cells(table) if cell.comparison]
-    if any(each.block_low is not None for each in found):
-        last = " (of the last epoch)" if about and about.select == "best" else ""
-        yield f"Block{last}: the 95 % interval with seed as block and the variance pooled over the rows."
-    tests = sum(each.p is not None for each in found)
-    if tests and about:
-        last = "of the last epoch, " if about.select == "best" else ""
-        over = "of the table" if about.family == "table" else "of each column"
-        yield f"p: {last}two-sided, {_TESTS[about.test]}, over the comparisons {over} ({counted(tests, 'comparison')})."
-
-
-def _n(table: Table) -> str:
-    counts = sorted({cell.n for cell in _cells(table) if cell.state != "excluded"})
-    if len(counts) < 2:
-        return f"n = {counts[0] if counts else 0} seeds"
-    return f"n = {counts[0]} to {counts[-1]} seeds"
-
-
-def _chosen(table: Table) -> bool:
-    """Whether any number is an epoch's, so that a rule chose it."""
-    return any(column.metric.source == "epochs" for column in table.columns)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."
-
-
-def _cells(table: Table) -> Iterator[TableCell]:
-    return (cell for row in table.rows for cell in row.cells)
-
-
-def _distinct(texts: Iterable[str]) -> list[str]:
-    return sorted(set(texts) - {""})
+def caption_text(table: Table, format: str = "terminal", choice: Choice = EVERYTHING) -> str:
+    """The caption as a text of this format: escaped where it has markup. It has none in csv and json: UsageError."""
+    text = caption_of(table, choice)
+    if format == "latex":
+        return numeric(text)
+    if format in ("html", "markdown"):
+        return html.escape(words.minus(text), quote=False) if format == "html" else markdown.escaped(text)
+    if format != "terminal":
+        raise UsageError(f"--caption --format {format}: has no captions; valid: terminal, markdown, latex, html")
+    return text
 
 
 # ---- checklist -------------------------------------------------------------------------------------------------------
@@ -182,9 +123,10 @@ def checklist_of(table: Table) -> str:
         "Sweep": f"{table.name}, sha256 of the file with all that changes it {short(about.digest)}"
         + (f"; changed by {', '.join(about.overrides)}" if about.overrides else ""),
         "Runs": f"{about.complete} of {about.planned} planned trials are complete{_open(table)}.",
-        "Seeds": f"{about.seeds}; {_n(table)} behind a mean.",
+        "Seeds": f"{about.seeds}; {n_of(table)} behind a mean.",
         "Error bars": "± is the sample standard deviation over seeds: initial weights, order of the images and their "
-        "augmentation vary, the images do not. " + " ".join(_compared(table)),
+        "augmentation vary, the images do not. " + " ".join(compared(table)),
+        "Margin": " ".join(margin_of(table)) or "none was declared, so that no row is called equivalent.",
         "Selection": _selection(table, about),
         "Hyper-parameters": "in the sweep file, and of every trial in full: `tinyablate show TRIAL`. They were not "
         "tuned by this program; rows differ from their baseline in " + _changes(table),
@@ -210,16 +152,16 @@ _NOT_YET = "no trial is complete yet"
 
 def _open(table: Table) -> str:
     """What became of the others."""
-    marks = dict.fromkeys(mark.split(" ", 1)[1] for cell in _cells(table) for mark in cell.marks)
+    marks = dict.fromkeys(mark.split(" ", 1)[1] for cell in cells_of(table) for mark in cell.marks)
     return f" (others: {', '.join(marks)})" if marks else ""
 
 
 def _selection(table: Table, about: About) -> str:
-    if not _chosen(table):
+    if not is_chosen(table):
         return "none: no number depends on an epoch."
     if about.select == "best":
-        return f"{_RULES['best']}: the reported images choose the epoch; verdicts use the last epoch."
-    return f"{_RULES[about.select]}, on {' and '.join(about.measured_on)}."
+        return f"{RULES['best']}: the reported images choose the epoch; verdicts use the last epoch."
+    return f"{RULES[about.select]}, on {' and '.join(about.measured_on)}."
 
 
 def _changes(table: Table) -> str:
@@ -242,6 +184,10 @@ def _each(about: About, field: str) -> str:
     """Every value of this field of the provenances, digests cut."""
     found = _distinct(str(getattr(origin.provenance, field)) for origin in about.origins)
     return ", ".join(map(short, found) if field in ("commit", "train_digest") else found) or _NOT_YET
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return sorted(set(texts) - {""})
 
 
 # ---- what is mixed ---------------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tinyablate.store.query import swept
 from tinyablate.store.records import ProtocolRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep import metrics
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.schema import Note
 from tinyablate.tables.words import cut, ranges
 
 FIELDS = {
@@ -51,30 +53,45 @@ def seeds_rule(sweep: Sweep) -> str:
     return cut([ranges(seeds) for seeds in of_rows], between="; ")
 
 
-def remarks(sweep: Sweep, store: Store) -> Iterator[str]:
-    """What changed since the sweep was run: how it decides, and its file."""
+@dataclass(frozen=True)
+class Changed:
+    """How the sweep decides now against its first run."""
+
+    day: str
+    """Of the first run, in UTC; empty before it."""
+    phrases: tuple[str, ...]
+    """`margin 0.2 -> 0.5`, for each rule that changed."""
+
+
+def changed(sweep: Sweep, store: Store) -> Changed:
+    """What changed of the sweep's rules since it was first run."""
     noted = store.protocols(sweep.name, sweep.smoke)
-    if noted:
-        at, first = noted[0]
-        now = protocol_of(sweep)
-        changed = [
-            f"{title} {_shown(getattr(first, name))} -> {_shown(getattr(now, name))}"
-            for name, title in FIELDS.items()
-            if getattr(first, name) != getattr(now, name)
-        ]
-        if changed:
-            yield f"CHANGED since the first run on {_day(at)}: {'; '.join(changed)}."
+    if not noted:
+        return Changed("", ())
+    (at, first), now = noted[0], protocol_of(sweep)
+    phrases = (
+        f"{title} {_shown(getattr(first, name))} -> {_shown(getattr(now, name))}"
+        for name, title in FIELDS.items()
+        if getattr(first, name) != getattr(now, name)
+    )
+    return Changed(_day(at), tuple(phrases))
+
+
+def remarks(sweep: Sweep, store: Store, since: Changed) -> Iterator[Note]:
+    """What changed since the sweep was run: how it decides, and its file."""
+    if since.phrases:
+        yield Note(f"CHANGED since the first run on {since.day}: {'; '.join(since.phrases)}.", "warning")
     yield from _other_file(sweep, store)
 
 
-def _other_file(sweep: Sweep, store: Store) -> Iterator[str]:
+def _other_file(sweep: Sweep, store: Store) -> Iterator[Note]:
     """Whether the file is another than the one that was run last, and never was run as it is."""
     overrides = "\n".join(sweep.overrides)
     runs = [(digest, at, text) for name, smoke, digest, others, at, text in swept(store)
             if (name, bool(smoke), others) == (sweep.name, sweep.smoke, overrides)]  # fmt: skip
     if not runs or any(digest == sweep.digest or text == sweep.text for digest, _, text in runs):
         return
-    yield f"The sweep file changed since its last run on {_day(runs[0][1])}; next: {command(sweep)}"
+    yield Note(f"The sweep file changed since its last run on {_day(runs[0][1])}; next: {command(sweep)}", "author")
 
 
 def command(sweep: Sweep) -> str:

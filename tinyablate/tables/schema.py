@@ -50,7 +50,7 @@ class CellResult(NamedTuple):
     """The trial's."""
 
 
-VerdictKind = Literal["better", "worse", "equivalent", "no difference", "too few seeds"]
+VerdictKind = Literal["better", "worse", "equivalent", "undecided", "n too small"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Comparison:
     """Ends of the 95 % t interval of the paired difference; of Welch's where it is unpaired."""
     high: float | None
     block_low: float | None
-    """Ends of the 95 % interval with seed as block and the variance pooled over the column's rows."""
+    """Ends of the 95 % interval with seed as block and the variance pooled over the column's rows; None where no third
+    row adds to it, as it would be the interval above."""
     block_high: float | None
     bca_low: float | None
     """Ends of the 95 % BCa bootstrap interval; only from 30 pairs."""
@@ -84,6 +85,8 @@ class Comparison:
     correlation: float | None
     """Pearson's r between the paired rows over seeds."""
     verdict: Verdict | None
+    p_raw: float | None = None
+    """Two-sided, by sign flips of this comparison alone (Stein's t in a sequential sweep): not adjusted for others."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,19 @@ class TableRow:
     """What differs from the reference's recipe, in the first column that both have."""
 
 
+NoteKind = Literal["warning", "reader", "detail", "author"]
+"""What nobody may overlook; what whoever reads the numbers needs; what only explains them further; what is to do next,
+which says nothing of the numbers and stays out of a paper."""
+
+
+class Note(NamedTuple):
+    """A footnote."""
+
+    text: str
+    """Whole sentences."""
+    kind: NoteKind = "reader"
+
+
 class Origin(NamedTuple):
     """What computed some of a table's trials, on which data."""
 
@@ -237,6 +253,10 @@ class About:
     """Model -> digests of the pretrained weights that its complete trials started from."""
     device_hours: float | None
     """Of all attempts at its trials, failed ones included; None where nobody asked."""
+    diverged: int = 0
+    """Trials that ended without a value of their own."""
+    changed: tuple[str, ...] = ()
+    """What decides and is another than at the sweep's first run: `margin 0.2 -> 0.5`."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +268,8 @@ class Table:
     columns: tuple[TableColumn, ...]
     """Column axis first, metrics of one column side by side."""
     rows: tuple[TableRow, ...]
-    footnotes: tuple[str, ...]
+    notes: tuple[Note, ...]
+    """Footnotes in the order in which they are read."""
     axes: tuple[str, ...] = ()
     """Of a two-way table the field of its rows, then that of its columns: one metric, one cell a combination."""
     name: str = ""
@@ -261,3 +282,8 @@ class Table:
     smoke: bool = False
     about: About | None = None
     """Of tables from a store."""
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """The texts of all footnotes."""
+        return tuple(note.text for note in self.notes)

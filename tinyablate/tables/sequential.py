@@ -16,6 +16,7 @@ from tinyablate.store.records import ExtensionRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep import metrics
 from tinyablate.sweep.schema import Sequential, Sweep
+from tinyablate.tables.words import place
 
 Values = Mapping[tuple[int, int], Sequence[float]]
 """(row, column) -> the first seeds' values, nan where a trial has none; cells whose first seeds have all ended."""
@@ -23,15 +24,17 @@ Values = Mapping[tuple[int, int], Sequence[float]]
 
 @dataclass(frozen=True)
 class Extension:
-    """A row that gets more than the first seeds."""
+    """What asks for more than the first seeds of a row: its differences in one column, or rows compared with it."""
 
     row: int
     column: int
-    """Where its difference needs the most seeds."""
+    """Where the differences are; of a row that only keeps up, where the neediest row compared with it has them."""
+    asked: int
+    """Seeds that the half width needs, also where that is more than the rule allows."""
     seeds: int
-    """That it gets in all."""
+    """That the row gets in all, for the neediest of its columns and of the rows compared with it."""
     pairs: int
-    """Of the first stage, from which that follows."""
+    """Of the first stage, from which `asked` follows."""
     sd: float | None
     """Of their differences; None for a row that only keeps up with the rows that are compared with it."""
 
@@ -47,21 +50,27 @@ def extended(sweep: Sweep, store: Store) -> Sweep:
 
 
 def extensions(sweep: Sweep, store: Store) -> tuple[Extension, ...]:
-    """The rows that get more seeds than the first ones, in the order of the table."""
+    """Whatever asks for more than the first seeds, in the order of the table: a row has one for each such column."""
     rule = sweep.sequential
     if rule is None:
         return ()
     own = _own(sweep, rule, _first_values(sweep, rule, store))
-    found = dict(own)
-    for each in own.values():  # what rows are compared with is trained with all of their seeds
+    asked: dict[int, int] = {}
+    keeping: list[Extension] = []
+    neediest = sorted(own, key=lambda one: -one.asked)
+    for each in neediest:
+        asked.setdefault(each.row, each.asked)
+    for each in neediest:  # what rows are compared with is trained with all of their seeds
         reference = sweep.rows[each.row].reference or 0
-        if reference not in found or found[reference].seeds < each.seeds:
-            found[reference] = replace(each, row=reference, sd=None)
-    return tuple(found[index] for index in sorted(found))
+        if asked.get(reference, 0) < each.asked:
+            asked[reference] = each.asked
+            keeping.append(replace(each, row=reference, sd=None))
+    found = [replace(each, seeds=min(rule.most, asked[each.row])) for each in (*own, *keeping)]
+    return tuple(sorted(found, key=lambda one: (one.row, one.sd is None, one.column)))
 
 
 def records(sweep: Sweep, found: Sequence[Extension]) -> list[ExtensionRecord]:
-    """The extensions as the store notes them."""
+    """The extensions as the store notes them; a row that gets no more than its first seeds has none."""
     rule = sweep.sequential
     return [
         ExtensionRecord(
@@ -74,39 +83,56 @@ def records(sweep: Sweep, found: Sequence[Extension]) -> list[ExtensionRecord]:
             half_width=None if each.sd is None else rule.half_width,
         )
         for each in found
-        if rule is not None
+        if rule is not None and each.seeds > rule.least
     ]
 
 
 def extension_text(record: ExtensionRecord) -> str:
-    """What happened, in words."""
+    """What happened, in words: a row has as many seeds as its neediest column, a baseline as its neediest row."""
     where = f"'{record.row_label}'" + (f" in '{record.column_label}'" if record.column_label else "")
-    grows = f"row {where} goes on from {record.from_n} to {record.to_n} seeds"
     if record.sd is None or record.half_width is None:
-        return f"{grows}: as many as the rows that are compared with it"
+        grows = f"row '{record.row_label}' goes on from {record.from_n} to {record.to_n} seeds"
+        return f"{grows}: as many as the neediest row that is compared with it"
+    from tinyablate.tables import stats
+
+    asked = stats.stein_pairs(record.first_n, record.sd, record.half_width) + record.from_n - record.first_n
     return (
-        f"{grows}: its first {record.first_n} differences have sd {record.sd:.3g}, "
-        f"and an interval of half width {record.half_width:g} is wanted"
+        f"row {where} goes on from {record.from_n} to {record.to_n} seeds: its first {record.first_n} differences have "
+        f"sd {record.sd:.3g}, and an interval of half width {record.half_width:g} is wanted"
+        + ("" if asked == record.to_n else f", which asks for {asked}")
     )
 
 
-def _own(sweep: Sweep, rule: Sequential, values: Values) -> dict[int, Extension]:
-    """Row -> what its own differences ask for, where that is more than the first seeds."""
-    found: dict[int, Extension] = {}
+def unreached(sweep: Sweep, found: Sequence[Extension]) -> list[str]:
+    """A phrase for each difference that `max` stops before its interval is as short as wanted."""
+    from tinyablate.tables import stats
+
+    rule, phrases = sweep.sequential, list[str]()
+    for each in found:
+        if rule is None or each.sd is None or each.asked <= rule.most:
+            continue
+        half = stats.stein_half_width(each.pairs, each.sd, each.seeds - rule.least + each.pairs)
+        where = place(sweep.rows[each.row].label, sweep.columns[each.column].label)
+        reached = f"{where}: half width {half:.3g} of {rule.half_width:g} wanted with max = {rule.most}"
+        phrases.append(f"{reached}; about {each.asked} seeds would be needed")
+    return phrases
+
+
+def _own(sweep: Sweep, rule: Sequential, values: Values) -> list[Extension]:
+    """What the differences of each row in each column ask for, where that is more than the first seeds."""
+    found = []
     for row, column in values:
         reference = sweep.rows[row].reference
         if sweep.rows[row].null or reference is None or (reference, column) not in values:
             continue
-        needed = _needed(row, column, rule, values[row, column], values[reference, column])
-        if needed is not None and (row not in found or needed.seeds > found[row].seeds):
-            found[row] = needed
-    return found
+        found.append(_needed(row, column, rule, values[row, column], values[reference, column]))
+    return [each for each in found if each is not None and each.asked > rule.least]
 
 
 def _needed(
     row: int, column: int, rule: Sequential, arm: Sequence[float], reference: Sequence[float]
 ) -> Extension | None:
-    """What the first differences ask for; None where that is no more than there is, or there are less than two pairs.
+    """What the first differences ask for; None where there are less than two pairs.
 
     As many seeds as gave no pair in the first stage, because a trial diverged, are added to the pairs that are needed.
     """
@@ -118,9 +144,9 @@ def _needed(
     pairs = differences[~np.isnan(differences)]
     if len(pairs) < 2:
         return None
-    seeds = min(rule.most, stats.stein(pairs, rule.half_width, rule.most) + rule.least - len(pairs))
     sd = float(np.std(pairs, ddof=1))
-    return Extension(row, column, seeds, len(pairs), sd) if seeds > rule.least else None
+    asked = stats.stein_pairs(len(pairs), sd, rule.half_width) + rule.least - len(pairs)
+    return Extension(row, column, asked, min(asked, rule.most), len(pairs), sd)
 
 
 def _first_values(sweep: Sweep, rule: Sequential, store: Store) -> Values:

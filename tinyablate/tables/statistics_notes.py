@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyablate.sweep import metrics
-from tinyablate.sweep.schema import Row, Sweep
+from tinyablate.sweep.schema import Sweep
 from tinyablate.tables import stats
 from tinyablate.tables.arrays import COMPLETE, DIVERGED, Collected
 from tinyablate.tables.comparisons import At, Compared, rule_of
-from tinyablate.tables.schema import ColumnStatistics, Comparison, TableRow
+from tinyablate.tables.schema import ColumnStatistics, Comparison, Note, TableRow
 from tinyablate.tables.stats.signflip import EXACT_SEEDS, RANDOM
 from tinyablate.tables.words import counted, cut, place, signed
 
@@ -46,13 +46,13 @@ class Story:
         return [(at, found[at]) for at in self.compared.family if at in found]
 
 
-def statistics_notes(story: Story) -> Iterator[str]:
+def statistics_notes(story: Story) -> Iterator[Note]:
     """Every footnote about the table's comparisons, in the order in which they are read."""
     if story.compared.statistics:
-        yield from _rule(story)
-        yield from _family(story)
-        yield from _equivalence(story)
+        yield from _tests(story)
+        yield from _decision(story)
         yield from _size(story)
+        yield from _margin(story)
         yield from _detection(story)
         yield from _pooling(story)
         yield from _correlation(story)
@@ -64,83 +64,92 @@ def statistics_notes(story: Story) -> Iterator[str]:
 # ---- tests -----------------------------------------------------------------------------------------------------------
 
 
-def _rule(story: Story) -> Iterator[str]:
-    """What verdicts compare, and what has none."""
-    tested = story.tested()
-    if not tested:
-        return
-    rule = rule_of(story.sweep.select)
-    if rule != story.sweep.select:
-        yield (
-            f"p and verdicts compare the {rule} epoch: a best epoch is chosen on the reported images, so that its "
-            "differences have no p."
-        )
-    if any(metrics.lookup(name).source in ("measured", "facts", "spent") for name in story.sweep.metrics):
-        yield "Facts, speeds and costs have no p and no verdict: the seed is not what moves them."
-
-
-def _family(story: Story) -> Iterator[str]:
+def _tests(story: Story) -> Iterator[Note]:
     """What was tested together, and how."""
     sweep, tested = story.sweep, [one for _, one in story.tested() if one.p is not None]
     if not tested:
         return
     sizes = sorted({each.comparisons for each in story.compared.statistics if each is not None})
-    whole = "all paired comparisons of the table" if sweep.family == "table" else "the comparisons of each column"
+    of = "the table's" if sweep.family == "table" else "each column's"
     open_ = len(story.compared.family) - len(tested)
-    waiting = f", {open_} {'of them' if sweep.family == 'table' else 'in all'} without a p yet" if open_ else ""
-    size = " or ".join(map(str, sizes)) + waiting
-    if sweep.sequential is not None:
-        yield f"p: Stein's t on the first stage's degrees of freedom, adjusted by Holm over {whole} ({size})."
-        return
+    waiting = f" ({open_} {'of them' if sweep.family == 'table' else 'in all'} without a p yet)" if open_ else ""
+    size = f"{of} {' or '.join(map(str, sizes))} paired comparison{'' if sizes == [1] else 's'}{waiting}"
     seeds = story.compared.flipped
-    flips = f"all 2^{seeds} sign flips" if seeds <= EXACT_SEEDS else f"{RANDOM:,} random sign flips"
-    if sweep.test == "max-t":
-        yield (
-            f"p: two-sided, {flips} of the differences, jointly over {whole} ({size}), step-down max-T; one flip turns "
-            "a seed in every row, which keeps the rows' correlation."
-        )
+    flips = f"all 2^{seeds}" if seeds <= EXACT_SEEDS else f"{RANDOM:,} random"
+    if sweep.sequential is not None:
+        how = f"Stein's t on the first stage's degrees of freedom, adjusted by Holm over {size}"
+    elif sweep.test == "max-t":
+        how = f"joint sign flips ({flips}, step-down max-T) of {size}"
     else:
-        yield f"p: two-sided, {flips} of the differences, adjusted by Holm over {whole} ({size})."
+        how = f"sign flips ({flips}), adjusted by Holm over {size}"
+    rule = rule_of(sweep.select)
+    why = "" if rule == sweep.select else (
+        f" p and verdict are of the {rule} epoch: the best one is chosen on the reported images."
+    )  # fmt: skip
+    yield Note(f"p: two-sided, {how}.{why}", "reader" if _decided(story) else "detail")
+    if any(metrics.lookup(name).source in ("measured", "facts", "spent") for name in sweep.metrics):
+        yield Note("Facts, speeds and costs have no p: the seed is not what moves them.", "detail")
 
 
-def _equivalence(story: Story) -> Iterator[str]:
-    """How "equivalent" is decided."""
-    sweep = story.sweep
-    if sweep.margin is not None and any(m == 0 for (m, _, _), _ in story.tested()):
-        yield (
-            f"Equivalent within ±{sweep.margin:g} {metrics.lookup(sweep.metrics[0]).title}: two one-sided t tests "
-            "at 5 %, adjusted by Holm over the same comparisons."
-        )
-
-
-def _size(story: Story) -> Iterator[str]:
-    """Whether the seeds are enough for any test. One metric stands for all: their trials have the same seeds."""
-    sweep, rows = story.sweep, story.rows
-    first = metrics.tested(sweep.metrics)
-    paired = [row for row in sweep.rows if row.reference is not None and row.index not in story.found.unpaired]
-    if first is None or not paired or sweep.sequential is not None:
+def _decision(story: Story) -> Iterator[Note]:
+    """What a verdict follows, and what it does not."""
+    tested = _decided(story)
+    if not tested:
         return
-    pairs = [cell.pairs for row in paired for cell in rows[row.index].cells[first :: len(sweep.metrics)] if cell.pairs]
-    pairs = pairs or [_common(row, sweep.rows) for row in paired]  # nothing is done yet: what is planned decides
-    size = max((each.comparisons for each in story.compared.statistics if each is not None), default=1)
-    enough = stats.least_pairs(size, sweep.test)
-    short = [n for n in pairs if n < enough]
-    if not short:
-        return
-    most = max(short)
-    where = "" if len(short) == len(pairs) else f" in {len(short)} of {len(pairs)} comparisons"
-    holm = f", adjusted by Holm over {size} comparisons," if sweep.test == "holm" and size > 1 else ""
-    yield (
-        f"n too small{where}: with {most} {'pair' if most == 1 else 'pairs'} of seeds no sign-flip test{holm} can "
-        f"reach 5 % (the least exact two-sided p is 2/2^{most} = {stats.least_p(most):.2g}); {enough} pairs can."
+    block = ", not the block interval" if any(one.block_low is not None for one in tested) else ""
+    yield Note(
+        f"Verdict: by the corrected p at {100 * stats.ALPHA:g} % and the row's own 95 % interval{block}; intervals are "
+        "not corrected for the number of rows."
     )
 
 
-def _common(row: Row, rows: Sequence[Row]) -> int:
-    return 0 if row.reference is None else len(set(row.seeds) & set(rows[row.reference].seeds))
+def _decided(story: Story) -> list[Comparison]:
+    """The comparisons with a verdict other than that there are too few seeds for one."""
+    verdicts = ((one, one.verdict) for _, one in story.tested())
+    return [one for one, verdict in verdicts if verdict is not None and verdict.kind != "n too small"]
 
 
-def _detection(story: Story) -> Iterator[str]:
+def _size(story: Story) -> Iterator[Note]:
+    """Whether there are too few seeds for any test, where a verdict says so."""
+    tested = story.tested()
+    short = [at for at, one in tested if one.verdict is not None and one.verdict.kind == "n too small"]
+    if not short:
+        return
+    step = len(story.sweep.metrics)
+    pairs = [story.rows[r].cells[c * step + m].pairs for m, r, c in short]
+    common = story.compared.statistics[short[0][2] * step + short[0][0]]
+    assert common is not None
+    most, size = max(pairs), common.comparisons
+    where = "" if len(short) == len(tested) else f" in {len(short)} of {len(tested)} comparisons"
+    holm = f", adjusted by Holm over {size} comparisons," if story.sweep.test == "holm" and size > 1 else ""
+    yield Note(
+        f"n too small{where}: {counted(most, 'pair')} of seeds cannot reach {100 * stats.ALPHA:g} %{holm} (the least p "
+        f"of sign flips is 2/2^{most} = {stats.least_p(most):.2g}); {common.least_pairs} pairs can."
+    )
+
+
+def _margin(story: Story) -> Iterator[Note]:
+    """The smallest difference that matters, and how "equivalent" is decided."""
+    sweep = story.sweep
+    if sweep.margin is None:
+        return
+    tested = any(m == 0 for (m, _, _), _ in story.tested())
+    how = "; equivalent: within it by two one-sided t tests at 5 % (Holm)" if tested else ""
+    yield Note(
+        f"Margin, the smallest difference that matters, as declared: {_amount(story, sweep.margin)} of "
+        f"{story.title(0)}{how}."
+    )
+
+
+def _amount(story: Story, value: float) -> str:
+    """A difference in the first metric: `1 point`, where that is a percentage, else with its unit."""
+    unit = metrics.lookup(story.sweep.metrics[0]).unit
+    if unit == "%":
+        return f"{value:g} {'point' if value == 1 else 'points'}"
+    return f"{value:g} {unit}".rstrip()
+
+
+def _detection(story: Story) -> Iterator[Note]:
     """How many seeds would show the margin."""
     sweep = story.sweep
     found = [(place, each) for place, each in _columns(story) if each.detect_pairs is not None]
@@ -148,14 +157,14 @@ def _detection(story: Story) -> Iterator[str]:
         return
     digits = story.digits(0)
     each = [
-        (f"{label}: " if len(found) > 1 and label else "")
-        + f"{one.detect_pairs} pairs of seeds (sd {one.sd:.{digits}f})"
+        f"{one.detect_pairs} seeds (" + (f"{label}, " if len(found) > 1 and label else "")
+        + f"sd {one.sd:.{digits}f} on {one.freedom} degrees of freedom)"
         for label, one in ((sweep.columns[c].label, one) for (c, _), one in found)
-    ]
-    size = found[0][1].comparisons
-    yield (
-        f"To detect {sweep.margin:g} with 80 % power among {counted(size, 'comparison')}: {cut(each, between='; ')}, "
-        "sd of one value within its row, seed as block."
+    ]  # fmt: skip
+    yield Note(
+        f"To detect a difference of {_amount(story, sweep.margin)} with 80 % power among "
+        f"{counted(found[0][1].comparisons, 'comparison')} takes {cut(each, between='; ')}.",
+        "detail",
     )
 
 
@@ -167,28 +176,24 @@ def _columns(story: Story) -> Iterator[tuple[tuple[int, int], ColumnStatistics]]
             yield divmod(at, step), each
 
 
-def _pooling(story: Story) -> Iterator[str]:
-    """What the two kinds of intervals assume, and whether that is fair."""
+def _pooling(story: Story) -> Iterator[Note]:
+    """What the second kind of interval assumes, and whether that is fair."""
     if not any(one.block_low is not None for one in story.compared.comparisons.values()):
         return
-    yield (
-        "Interval in brackets: each row by its own spread. Block interval: seed as block and one variance for all rows "
-        "of the column, shorter where seeds are few and rows alike."
-    )
     known = [(at, each.p_fair) for at, each in _columns(story) if each.p_fair is not None]
     unfair = [f"{story.heading(*at)} (p = {p:.2g})" for at, p in known if p < stats.ALPHA]
+    fair = ""
+    if known and not unfair:
+        least = "least p" if len(known) > 1 else "p"
+        fair = f" (not contradicted: {least} = {min(p for _, p in known):.2g})"
+    yield Note(f"Block interval: seed as block, one variance pooled over the column's rows{fair}.", "detail")
     if unfair:
-        yield f"NOT FAIR to pool: rows differ in variance, so that block intervals mislead: {cut(unfair)}."
-    elif known:
-        least = min(p for _, p in known)
-        yield f"Pooling is not contradicted: test of one variance for all rows, {_least(known)}p = {least:.2g}."
+        yield Note(
+            f"NOT FAIR to pool: rows differ in variance, so that block intervals mislead: {cut(unfair)}.", "warning"
+        )
 
 
-def _least(known: Sequence[object]) -> str:
-    return "least " if len(known) > 1 else ""
-
-
-def _correlation(story: Story) -> Iterator[str]:
+def _correlation(story: Story) -> Iterator[Note]:
     """What pairing by seed bought, in the first metric that is tested."""
     first = metrics.tested(story.sweep.metrics)
     if first is None:
@@ -198,57 +203,56 @@ def _correlation(story: Story) -> Iterator[str]:
     if not r.size:
         return
     middle = float(np.median(r))
-    if r.size == 1:
-        text = (
-            f"Correlation between the paired rows over seeds: r = {middle:z.2f}; above 0, pairing narrows the interval"
-        )
-    else:
-        text = (
-            f"Correlation between paired rows over seeds: median r = {middle:z.2f} ({r.min():z.2f} to {r.max():z.2f}, "
-            f"{r.size} comparisons); above 0, pairing narrows the intervals"
-        )
-    if 0.05 <= middle < 0.995:  # 1 - r: variance of a paired difference over that of an unpaired one, at equal spreads
-        text += f": as good as {1 / (1 - middle):.1f} times the seeds unpaired"
-    yield f"{text}."
+    spread = "" if r.size == 1 else f", {r.min():z.2f} to {r.max():z.2f}"
+    found = f"{'' if r.size == 1 else 'median '}correlation between compared rows r = {middle:z.2f}{spread}"
+    saved = "saves no seeds to speak of"
+    if middle >= 0.05:  # 1 - r: variance of a paired difference over that of an unpaired one, at equal spreads
+        times = f"{1 / (1 - middle):.1f}" if middle < 0.995 else "over 200"
+        saved = f"is worth {times} times the seeds unpaired"
+    yield Note(f"Pairing by seed {saved} ({found}).", "detail")
 
 
 # ---- noise and failures ----------------------------------------------------------------------------------------------
 
 
-def _noise(story: Story) -> Iterator[str]:
+def _noise(story: Story) -> Iterator[Note]:
     """What runs of the baseline alone differ by."""
     sweep = story.sweep
     first = metrics.tested(sweep.metrics)
     if first is None:
         return
     if not any(row.null for row in sweep.rows):
-        yield "No row shows noise alone; `--null-rows 1` adds the baseline again under other seeds."
+        yield Note("No row shows noise alone; `--null-rows 1` adds the baseline again under other seeds.", "author")
         return
-    for column in sweep.columns:
-        yield from _floor(story, first, column.index)
+    phrases = [text for column in sweep.columns if (text := _floor(story, first, column.index))]
+    if phrases:
+        draws = sum(row.null for row in sweep.rows)
+        few = f"{counted(draws, 'draw')} of noise {'is' if draws == 1 else 'are'} no threshold"
+        text = f"Noise, {story.title(first)}: the baseline differs from itself by {cut(phrases, between='; ')}; {few}."
+        yield Note(text, "detail")
 
 
-def _floor(story: Story, m: int, c: int) -> Iterator[str]:
+def _floor(story: Story, m: int, c: int) -> str:
+    """`-2.63 [-9.03, +3.76]; 2 of 6 rows by no more`: the null row of the column that differs most."""
     sweep, digits = story.sweep, story.digits(m)
     of_column = {r: one for (k, r, d), one in story.compared.comparisons.items() if (k, d) == (m, c)}
-    null = {r: one for r, one in of_column.items() if sweep.rows[r].null}
-    others = [one for r, one in of_column.items() if r not in null]
+    null = [one for r, one in of_column.items() if sweep.rows[r].null]
+    others = [one for r, one in of_column.items() if not sweep.rows[r].null]
     if not null:
-        return
-    r, most = max(null.items(), key=lambda item: abs(item[1].value))
-    interval = "" if most.low is None or most.high is None else (
-        f", 95 % interval {signed(most.low, digits)} to {signed(most.high, digits)}"
+        return ""
+    most = max(null, key=lambda one: abs(one.value))
+    ends = "" if most.low is None or most.high is None else (
+        f" [{signed(most.low, digits)}, {signed(most.high, digits)}]"
     )  # fmt: skip
     within = sum(abs(one.value) <= abs(most.value) for one in others)
-    yield (
-        f"Noise, {story.heading(c, m)}: the baseline again under other seeds differs from itself by up to "
-        f"{signed(most.value, digits)} ({sweep.rows[r].label}{interval}). {within} of {counted(len(others), 'row')} "
-        f"differ by no more. {counted(len(null), 'draw')} of noise: no threshold, and a row beyond it is not thereby "
-        "an effect."
+    where = f"{sweep.columns[c].label}: " if sweep.columns[c].label else ""
+    return (
+        f"{where}{'up to ' if len(null) > 1 else ''}{signed(most.value, digits)}{ends}, "
+        f"{within} of {counted(len(others), 'row')} by no more"
     )
 
 
-def _divergence(story: Story) -> Iterator[str]:
+def _divergence(story: Story) -> Iterator[Note]:
     """How often rows diverge against how often their references do, apart from what the survivors reach."""
     sweep = story.sweep
     first = metrics.tested(sweep.metrics)
@@ -265,9 +269,9 @@ def _divergence(story: Story) -> Iterator[str]:
         if ended[[row.index, row.reference], column.index].all()
     ]
     if phrases:
-        yield (
-            f"Divergence, compared apart from the values: {cut(phrases, between='; ')}. Fisher's exact test, "
-            "two-sided, not adjusted; in brackets Newcombe's 95 % interval of the difference in percentage points."
+        yield Note(
+            f"Divergence, compared apart from the values: {cut(phrases, between='; ')} (Fisher's exact test, not "
+            "adjusted; in brackets Newcombe's 95 % interval of the difference in percentage points)."
         )
 
 
@@ -283,7 +287,7 @@ def _rate(story: Story, row: int, reference: int, column: int, diverged: stats.A
 # ---- published numbers -----------------------------------------------------------------------------------------------
 
 
-def _predicted(story: Story) -> Iterator[str]:
+def _predicted(story: Story) -> Iterator[Note]:
     """What the prediction intervals are, and which published numbers lie outside."""
     outside: list[str] = []
     step, count = len(story.sweep.metrics), 0
@@ -300,7 +304,7 @@ def _predicted(story: Story) -> Iterator[str]:
                 if not low <= number <= high
             ]
     if count:
-        yield (
+        yield Note(
             "Published numbers are held against the 95 % prediction interval of one more run of ours (t, sd of the "
             f"seeds): {len(outside) or 'none'} of {count} outside{' (†): ' if outside else '.'}"
             + (f"{cut(outside, between='; ')}." if outside else "")

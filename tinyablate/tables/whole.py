@@ -4,17 +4,21 @@ import contextlib
 import os
 from pathlib import Path
 
+from tinyablate.errors import UsageError
+
 
 def put(path: Path, content: bytes) -> Path:
-    """`content` written aside and renamed to `path`, unless just that stands there; `path`. Raises OSError."""
+    """`content` written aside and renamed to `path`, unless just that stands there; `path`. Raises UsageError."""
     with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_bytes(content)
         aside.replace(path)
+    except OSError as error:
+        raise UsageError(f"--out {path}: cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+SMALL = 0.1
+"""Counts and costs that are all below it are shown with digits enough for the least of them."""
+
 
 def place(row_label: str, column_label: str) -> str:
     """A cell by its labels; a sweep without a second axis has no column label."""

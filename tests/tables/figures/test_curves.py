@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as Picture
 from PIL import Image
 
 from tinyablate.errors import SweepError, UsageError
 from tinyablate.job import EpochResult, Outcome
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
-from tinyablate.sweep.schema import Sweep
-from tinyablate.tables.figures import figure, lines
+from tinyablate.sweep.schema import Figure, Sweep
+from tinyablate.tables.figures import drawn, figure, lines
 
 TEXT = """
 title = "Cost is $5 & <more>"
@@ -144,6 +145,23 @@ def test_default_place(filled, sweep, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert figure(sweep(), filled)[0] == Path("results/figures/drawn.svg")
     assert Path("results/figures/drawn.csv").exists()
+
+
+def test_one_epoch(store, fill, sweep):
+    """Equal values at the one epoch stand side by side on a tick of their own, with upright lines and no bands."""
+    asked = sweep("schedule.epochs = 2", "schedule.epochs = 1")
+    fill(store, asked, [((row, "train"), [curve(50.0), curve(52.0)]) for row in (0, 2)])
+    made = drawn(asked, store, Figure("curves", "val_top1", {}))
+    assert "Points are means over seeds, upright lines ± one" in made.notes[0]
+    assert made.notes[1] == "Points of one epoch stand side by side."
+    picture = Picture()
+    made.paint(picture)
+    picture.draw_without_rendering()
+    (axes,) = picture.axes
+    assert [tick for tick in axes.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+    places = [line.get_xdata()[0] for line in axes.lines]
+    assert len(set(places)) == 2
+    assert max(abs(place - 1) for place in places) < 0.2
 
 
 def test_published_alone(store, sweep, tmp_path):

@@ -15,8 +15,8 @@ from tinyablate.errors import SweepError, UsageError
 from tinyablate.job import EpochResult, Outcome
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
-from tinyablate.sweep.schema import Figure
-from tinyablate.tables.figures import OF_TABLES, NotShown, asked, figure, figures, fonts, style, wanted
+from tinyablate.sweep.schema import Figure, Look
+from tinyablate.tables.figures import OF_TABLES, NotShown, Wishes, asked, figure, figures, fonts, style, wanted
 
 HOSTILE = "<script>&_%\\$ {} ^| אבג \N{ARABIC LETTER SEEN} " + 30 * "long "
 FACTORIAL = {(row, 0): [80.0 + row + x for x in OFFSETS] for row in range(3)}
@@ -28,10 +28,10 @@ MATERIAL = {
 }  # fmt: skip
 
 
-def trial(*top1: float) -> Outcome:
-    """A complete outcome with these values of val_top1, and one G of MACs."""
+def trial(*top1: float, macs: float = 1e9) -> Outcome:
+    """A complete outcome with these values of val_top1, and so many MACs."""
     found = (EpochResult("raw", at, 0.1, 1.0, 1.0, value, 99.0, b"", None, None) for at, value in enumerate(top1, 1))
-    return Outcome("complete", tuple(found), (("macs", 1e9),))
+    return Outcome("complete", tuple(found), (("macs", macs),))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def filled(load_text, fill, store):
     """A sweep of three rows and the store with six seeds of each."""
     sweep = load_text(ROWS.partition('[[rows]]\nlabel = "Diverged"')[0])
     for row in range(3):
-        fill(store, sweep, [((row, "train"), [trial(50.0, 80.0 + row + x) for x in OFFSETS])])
+        fill(store, sweep, [((row, "train"), [trial(50.0, 80.0 + row + x, macs=(1 + row) * 1e9) for x in OFFSETS])])
     return sweep, store
 
 
@@ -115,15 +115,19 @@ def test_characters_of_other_fonts():
     assert lacking not in absent
     assert len(found) > 1
     assert fonts.families("abc \N{GREEK SMALL LETTER ALPHA} אב") == ((fonts.BASE,), "")
+    assert [fonts.such_as(each) for each in ("\u4e2d", "\u0905")] == ["Noto Sans CJK", "Noto Sans Devanagari"]
 
 
 def test_what_no_font_has_is_told(filled, tmp_path, capsys, monkeypatch):
     """A label in letters that no font here has is drawn with boxes, and named on stderr."""
     sweep, store = filled
     monkeypatch.setattr(fonts, "_installed", lambda: iter(()))
-    rows = (sweep.rows[0], replace(sweep.rows[1], label="中文"), *sweep.rows[2:])
+    rows = (sweep.rows[0], replace(sweep.rows[1], label="文中文"), *sweep.rows[2:])
     figure(replace(sweep, rows=rows), store, tmp_path / "f.png", asked(sweep, "forest")[0])
-    assert "no font here has 中文; an .svg keeps them as text: '中文'" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(
+        "f.png: no font here has the characters 文中 (in '文中文'): the picture shows boxes instead of them; next: "
+        "install a font that has them, such as Noto Sans CJK, or write an .svg\n"
+    )
 
 
 def test_wrapped():
@@ -133,6 +137,65 @@ def test_wrapped():
     assert style.wrapped("中文字符", 4, 1) == "中…"
     assert style.wrapped(" _hidden", 20) == " _hidden"
     assert style.wrapped("", 5) == ""
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def size_of(content: bytes) -> tuple[float, float]:
+    """Width and height of an SVG file in inches; its own unit is a point."""
+    root = ElementTree.fromstring(content)
+    return float(root.get("width")[:-2]) / 72, float(root.get("height")[:-2]) / 72
+
+
+@pytest.mark.parametrize("kind", OF_TABLES)
+def test_a_papers_column(view, kind):
+    """At 3.3 inches without title and notes each kind is that wide, holds no note, and nothing leaves the picture."""
+    look = Look(width=3.3, font_size=8.0, title=False, notes=False)
+    drawn = OF_TABLES[kind].drawn(view(*MATERIAL[kind], kind, look=look))
+    content = style.picture("A title", drawn, ".svg", look)[0]
+    assert size_of(content)[0] == pytest.approx(3.3)
+    words = "".join(ElementTree.fromstring(content).itertext())
+    assert "A title" not in words
+    assert drawn.notes[0][:20] not in words
+    pixels = np.asarray(Image.open(io.BytesIO(style.picture("A title", drawn, ".png", look)[0])).convert("L"))
+    assert (pixels[:, [0, -1]] > 250).mean() > 0.97  # at most a line that ends there
+
+
+def test_a_height_is_that_of_the_whole(view):
+    """Title and notes are taken from it; one that they fill is refused with what would do."""
+    drawn = OF_TABLES["forest"].drawn(view(*MATERIAL["forest"], "forest"))
+    assert size_of(style.picture("T", drawn, ".svg", Look(height=6.0))[0]) == pytest.approx((7.0, 6.0))
+    with pytest.raises(
+        UsageError, match=r"a height of 1 inches: title and notes take 1\..*; next: --height 1.* or more"
+    ):
+        style.picture("T", drawn, ".svg", Look(height=1.0))
+
+
+def test_notes_stay_inside(view):
+    """Words that are wider than their number of letters tells, as Arabic ones, break before the right edge."""
+    wide = "\N{ARABIC LETTER SAD}\N{ARABIC LETTER DAD}\N{ARABIC LETTER SAD} " * 60
+    drawn = replace(OF_TABLES["power"].drawn(view(*MATERIAL["power"], "power")), notes=(wide, "W" * 300))
+    pixels = np.asarray(Image.open(io.BytesIO(style.picture(wide, drawn, ".png")[0])).convert("L"))
+    assert (pixels[:, -8:] > 250).all()
+
+
+def test_wishes_stand_over_the_file(load_text):
+    """What the command line asks for replaces what the figure declares; what cannot be is told."""
+    declared = (
+        "[[rows]]\nlabel = 'A'\n[figure]\nkind = 'forest'\nwidth = 7\nfont_size = 8\nxlim = [-1, 1]\ntitle = false\n"
+    )
+    sweep = load_text(declared)
+    (spec,) = asked(sweep, wishes=Wishes(width=3.3, xlim=(-2.0, 2.0), notes=False))
+    assert (spec.look, spec.xlim) == (Look(3.3, None, 8.0, False, False), (-2.0, 2.0))
+    for wishes, message in (
+        (Wishes(width=0.2), "--width 0.2: must be a number of inches, 1 to 50"),
+        (Wishes(font_size=100.0), "--font-size 100: must be a number of points, 4 to 40"),
+        (Wishes(xlim=(2.0, 1.0)), "--xlim 2 1: must be two numbers, the lower one first"),
+        (Wishes(ylim=(1.0, 2.0)), "--ylim: a figure of kind 'forest' has no such axis of numbers; valid for 'curves'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            asked(sweep, wishes=wishes)
 
 
 # ---- which figures ---------------------------------------------------------------------------------------------------
@@ -170,6 +233,19 @@ def test_a_kind_that_the_rows_cannot_make(filled, tmp_path):
         next(made)
 
 
+def test_a_cost_that_all_have(filled, tmp_path):
+    """The message says what every cell costs and which costs differ."""
+    sweep, store = filled
+    spec = Figure("cost", "val_top1", {}, "macs", rows=("Default",))
+    assert figure(sweep, store, tmp_path / "f.svg", spec)[0].exists()  # one cell is no comparison
+    with pytest.raises(NotShown) as caught:
+        figure(sweep, store, tmp_path / "f.svg", Figure("cost", "val_loss", {}, "val_top1@1"))
+    assert str(caught.value).startswith(
+        "drawn: every cell costs the same, 50.00 % of top-1 @1, so that a figure would say nothing of it; costs that "
+        "differ: 'macs'"
+    )
+
+
 def test_too_large(filled, tmp_path, monkeypatch):
     """What no printer and no pixel picture holds is refused before it is drawn, with what to do."""
     sweep, store = filled
@@ -202,7 +278,7 @@ def test_declared_or_not(load_text):
     assert asked(sweep) == asked(sweep, "cost") + asked(sweep, "forest")
     assert asked(sweep, "cost", cost="macs")[0] == Figure("cost", "val_top1", {}, "macs", name="cost")
     assert asked(sweep, "power")[0].name == "power"
-    assert asked(sweep, rows=["Worse"])[0].rows == ("Worse",)
+    assert asked(sweep, wishes=Wishes(rows=("Worse",)))[0].rows == ("Worse",)
     bare = load_text(ROWS, name="two")
     assert wanted([sweep, bare]) == [(sweep, spec) for spec in sweep.figures]
     with pytest.raises(SweepError, match=r"two\.toml: has no figure; .*tinyablate figure two --kind curves"):
@@ -215,7 +291,7 @@ def test_unknown_row(filled, tmp_path):
     """A row that the sweep does not have is named with the nearest."""
     sweep, store = filled
     with pytest.raises(UsageError, match=r"--row Wors: no such row; did you mean 'Worse'\?"):
-        figure(sweep, store, tmp_path / "f.svg", asked(sweep, "curves", rows=["Wors"])[0])
+        figure(sweep, store, tmp_path / "f.svg", asked(sweep, "curves", wishes=Wishes(rows=("Wors",)))[0])
 
 
 def test_command(cli: Cli, fill):
@@ -227,6 +303,8 @@ def test_command(cli: Cli, fill):
     done = cli("figure", "tiny")
     assert done.stdout == "results/figures/tiny-slopes.svg\nresults/figures/tiny.svg\n"
     assert "Not drawn: EMA (3 missing)" in done.stderr
-    cli("figure", "tiny", "--kind", "forest", "--row", "No decay", "--out", "f.pdf")
+    paper = ("--width", "3.3", "--no-title", "--no-notes", "--xlim", "-1", "2")
+    said = cli("figure", "tiny", "--kind", "forest", "--row", "No decay", *paper, "--out", "f.pdf").stderr
+    assert "f.pdf: for its caption: Points: mean difference to the baseline" in said
     assert (cli.folder / "f.csv").read_text().splitlines()[1].startswith("No decay,,1.0,1.0,1.0,")
     assert "did you mean 'forest'" in cli("figure", "tiny", "--kind", "forrest", code=2).stderr

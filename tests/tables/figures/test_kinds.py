@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from drawings import GRID, HEAD, OFFSETS, PARTS, ROWS, SHARED, VALUES
+from drawings import GRID, HEAD, OFFSETS, PARTS, ROWS, SHARED, VALUES, around
 from matplotlib.figure import Figure as Picture
 from scipy.stats import ttest_1samp
 
+from tinyablate.sweep import metrics
 from tinyablate.tables import stats
 from tinyablate.tables.figures import cost, forest, heatmap, interaction, power, slopes, style, waterfall
 from tinyablate.tables.figures.design import designs
@@ -28,7 +29,7 @@ def test_forest_points(view):
     assert (worse.pairs, worse.kind, worse.group, worse.verdict) == (6, "paired", "Some", worse.short)
     assert worse.verdict.startswith("worse by at least 1.8")
     assert worse.block_low < worse.value < worse.block_high
-    assert (two.pairs, two.short) == (2, "too few seeds: 2 of 6")
+    assert (two.pairs, two.short) == (2, "n too small: 2 of 6")
     assert (gone.value, gone.low, gone.verdict) == (None, None, "2 diverged, 4 missing")
     assert (null.null, null.kind, null.value) == (True, "unpaired", pytest.approx(0.0))
 
@@ -37,7 +38,7 @@ def test_forest_axis_is_not_set_by_two_pairs(view):
     """The t interval of two pairs, thirteen times their spread, goes beyond the axis, and a note says so."""
     seen = view(ROWS, VALUES, "forest")
     found = forest.points(seen.table)
-    low, high = forest._limits(found, 0.0, 0.5)
+    low, high = forest.limits_of(found, 0.0, 0.5)
     assert found[1].high > high > found[1].value
     assert low < -2.0
     notes = " ".join(forest.drawn(seen).notes)
@@ -57,6 +58,33 @@ def test_forest_of_some_rows_and_columns(view):
     assert forest._headings(found) == ["S, Some", "L, Some"]
 
 
+def far(difference):
+    """Values with one row this far from the others."""
+    return {**VALUES, (2, 0): around(0.5), (3, 0): around(difference)}
+
+
+def test_forest_axis_is_not_set_by_a_row_far_outside(view):
+    """A row at -74 stands at the edge with its numbers in words; one at -4 has the axis reach it; `xlim` is kept to."""
+    seen = view(ROWS, far(-74.0), "forest")
+    found = forest.points(seen.table)
+    limits = forest.limits_of(found, 0.0, 0.5)
+    assert -3.0 < limits[0] < -2.1
+    assert forest._verdict(seen, found[2], limits).startswith("-74.00 [-74.16, -73.84]\nworse by at least 73.8")
+    assert "Arrows at the edge: the row lies beyond the axis" in " ".join(forest.drawn(seen).notes)
+    assert forest.limits_of(forest.points(view(ROWS, far(-4.0), "forest").table))[0] < -4.0
+    picture = Picture()
+    forest.drawn(view(ROWS, far(-4.0), "forest", xlim=(-1.0, 1.0))).paint(picture)
+    assert picture.axes[0].get_xlim() == (-1.0, 1.0)
+
+
+def test_forest_axis_of_two_rows_far_outside(view):
+    """Several rows far outside do not make each other look near, and where half of them are the axis has all."""
+    two = {**far(-74.0), (2, 0): around(-70.0)}
+    assert forest.limits_of(forest.points(view(ROWS, two, "forest").table))[0] > -3.0
+    three = {**two, (1, 0): around(-72.0)}
+    assert forest.limits_of(forest.points(view(ROWS, three, "forest").table))[0] < -74.0
+
+
 # ---- slopes ----------------------------------------------------------------------------------------------------------
 
 
@@ -69,6 +97,15 @@ def test_slopes(view):
     drawn = slopes.drawn(view(ROWS, VALUES, "slopes"))
     assert drawn.numbers[0] == ("Worse", "Default", 0, 88.0, VALUES[1, 0][0])
     assert len(drawn.numbers) == 8
+
+
+def test_slopes_have_scales_of_their_own_where_one_would_hide_them(view):
+    """A row that falls by 74 leaves the others readable, and the note says so; with `ylim` all have that."""
+    for difference, ylim, shared in ((-74.0, None, False), (-2.5, None, True), (-74.0, (0.0, 90.0), True)):
+        drawn, picture = slopes.drawn(view(ROWS, far(difference), "slopes", ylim=ylim)), Picture()
+        drawn.paint(picture)
+        assert (len({axes.get_ylim() for axes in picture.axes}) == 1) == shared
+        assert ("Each panel has a scale of its own." in drawn.notes) != shared
 
 
 # ---- heat map --------------------------------------------------------------------------------------------------------
@@ -153,6 +190,9 @@ def test_waterfall_passes_over_a_row_without_values(view):
     assert [(step.label, step.value) for step in waterfall.steps(seen, 0, waterfall.path(seen))] == [
         ("All", None), ("\N{MINUS SIGN} Erasing", 1.0),
     ]  # fmt: skip
+    switched = view(f'[layout]\ncomponents = true\n[components]\nexpand = "path-remove"\n{PARTS}', values, "waterfall")
+    changes = [step.change for step in waterfall.steps(switched, 0, waterfall.path(switched))]
+    assert changes == ["All", "\N{MINUS SIGN} Mixup, \N{MINUS SIGN} Erasing"]  # over the row that has no value
     assert "Left out without a value: \N{MINUS SIGN} Mixup; the next step" in " ".join(waterfall.drawn(seen).notes)
     with pytest.raises(
         NothingToDraw, match="no two rows of the path have a complete seed in common; next: tinyablate run"
@@ -182,6 +222,7 @@ def test_path_among_other_expansions(view):
     seen = view("[layout]\ncomponents = true\n" + body, values, "waterfall")
     labels = [seen.table.rows[row].label for row in waterfall.path(seen)]
     assert (labels[0], labels[-1], len(labels)) == ("None", "All", 3)
+    assert [step.change for step in waterfall.steps(seen, 0, waterfall.path(seen))] == ["None", "+ Mixup", "+ Erasing"]
     assert "give [layout] components = true" in waterfall.lacks(view(body, values, "waterfall"))
 
 
@@ -200,6 +241,7 @@ def test_interaction_of_a_factorial(view):
     assert pair.mean == pytest.approx(np.array([[80.0, 81.0], [82.0, 82.0]]))
     assert pair.contrast == interval(np.array(OFFSETS) - 1.0)
     assert (pair.mean[0, 0], pair.low[0, 0], pair.high[0, 0]) == interval(80.0 + 3 * np.array(OFFSETS))
+    assert "the answer paired by seed stands above each panel" in interaction.drawn(seen).notes[0]
     assert interaction.drawn(seen).numbers[1][1:6] == ("mixup_alpha", "erase_prob", "0.0", "0.25", pytest.approx(81.0))
 
 
@@ -277,6 +319,17 @@ def test_cost_of_a_wide_range_is_logarithmic(view):
     assert "10" in [label.get_text() for label in picture.axes[0].get_xticklabels()]
 
 
+def test_cost_that_is_the_same_for_all(view):
+    """It is written with its digits, small counts with two that count; one cell alone, or another cost, is fine."""
+    from tinyablate.tables.figures.drawn import written
+
+    values = {(0, 0): [90.0] * 2, (1, 0): [89.0] * 2}
+    seen = view(ROWS, values, "cost", cost="parameters")
+    assert cost.same(seen) == ""  # no cell has the cost
+    assert cost.same(view(ROWS, values, "cost")) == ""
+    assert (written(metrics.lookup("macs"), 0.0014), written(metrics.lookup("macs"), 1.8)) == ("0.0014 G", "1.80 G")
+
+
 # ---- power -----------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +349,24 @@ def test_power_finds_the_margin(view):
     (found,) = power.powers(seen)
     at = found.pairs.index(found.detect_pairs)
     assert found.detectable[at] <= 0.15 < found.detectable[at - 1]
+
+
+def test_power_of_several_columns(view):
+    """Each curve's noise and pairs stand in the legend; grey and dots are spoken of where they are drawn."""
+    columns = "[[columns]]\nlabel = 'S'\nset.schedule.epochs = 1\n[[columns]]\nlabel = 'L'\nset.schedule.epochs = 2\n"
+    values = {(row, column): [80.0 + row + (column + 1) * x * (-1) ** row for x in OFFSETS] for row in range(2)
+              for column in range(2)}  # fmt: skip
+    seen, picture = view('[[rows]]\nlabel = "A"\n[[rows]]\nlabel = "B"\nset.loss.smoothing = 0.1\n' + columns, values,
+                         "power"), Picture()  # fmt: skip
+    drawn = power.drawn(seen)
+    drawn.paint(picture)
+    one, two = (text.get_text() for text in picture.axes[0].get_legend().get_texts())
+    assert one.startswith("S (sd 0.2")
+    assert two.startswith("L (sd 0.4")
+    assert "margin: " in two
+    assert "the sd in the legend" in drawn.notes[0]
+    grey = [note for note in drawn.notes if note.startswith("Grey")]
+    assert len(grey) == len(picture.axes[0].patches)
 
 
 def test_power_does_not_look_at_differences(view):

@@ -11,6 +11,7 @@ from tinyablate.tables.schema import (
     Change,
     ColumnStatistics,
     Comparison,
+    Note,
     Replicates,
     Table,
     TableCell,
@@ -53,7 +54,7 @@ def make_comparison(value: float, low: float, high: float, p: float, verdict: Ve
     """A comparison under the last epoch; its pooled interval is the other one, wider on both sides."""
     return Comparison(
         rule="last", value=value, low=low, high=high, block_low=low - wider, block_high=high + wider, bca_low=None,
-        bca_high=None, p=p, p_holm=min(1.0, 2 * p), correlation=0.5, verdict=verdict,
+        bca_high=None, p=p, p_holm=min(1.0, 2 * p), correlation=0.5, verdict=verdict, p_raw=p / 2,
     )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ DEMO = (
     ("Remove Mixup", 83.42, 4.31, -4.73, -6.18, -3.29, "worse"),
     ("Remove CutMix", 90.80, 3.67, 2.65, 0.35, 4.95, "better"),
     ("Remove Random Erasing", 92.58, 2.21, 4.43, 1.61, 7.26, "better"),
-    ("Remove label smoothing", 88.18, 2.91, 0.03, -3.57, 3.63, "no difference"),
+    ("Remove label smoothing", 88.18, 2.91, 0.03, -3.57, 3.63, "undecided"),
     ("Add EMA", 85.85, 4.36, -2.30, -2.89, -1.71, "worse"),
     ("Learning rate 1e-4", 14.00, 1.91, -74.15, -80.34, -67.96, "worse"),
     ("Default, other seeds", 85.52, 5.52, -2.63, -9.03, 3.76, None),
@@ -70,7 +71,7 @@ DEMO = (
 TEXTS = {
     "worse": "worse by at least {least:.2f}",
     "better": "better by at least {least:.2f}",
-    "no difference": "no difference detected ({low:+.2f} to {high:+.2f})",
+    "undecided": "no difference detected ({low:+.2f} to {high:+.2f})",
 }
 
 
@@ -78,7 +79,7 @@ def _demo_row(label, mean, sd, delta, low, high, kind) -> TableRow:
     comparison = None
     if kind:
         text = TEXTS[kind].format(least=min(abs(low), abs(high)), low=low, high=high)
-        p = {"worse": 0.03125, "better": 0.0625, "no difference": 1.0}[kind]
+        p = {"worse": 0.03125, "better": 0.0625, "undecided": 1.0}[kind]
         comparison = make_comparison(delta, low, high, p, Verdict(kind, text), 0.5)
     standing = {"Remove Random Erasing": "best", "Remove CutMix": "close"}.get(label, "separated")
     cell = make_cell(
@@ -93,7 +94,11 @@ def _demo_row(label, mean, sd, delta, low, high, kind) -> TableRow:
 def demo() -> Table:
     """The demo's table: one metric, six seeds, verdicts, a null row."""
     rows = tuple(_demo_row(*each) for each in DEMO)
-    notes = ("Values: the last epoch.", "±: sample standard deviation (sd) over seeds; n: seeds behind the mean.")
+    notes = tuple(
+        map(
+            Note, ("Values: the last epoch.", "±: sample standard deviation (sd) over seeds; n: seeds behind the mean.")
+        )
+    )
     return Table(
         "Demo ablation: test_resnet on shapes", "Which technique helps?", (make_column(),), rows, notes,
         name="demo/ablation",
@@ -115,7 +120,12 @@ def plain() -> Table:
     )  # fmt: skip
     columns = (make_column(sources=("paper", "reproduction")),)
     return Table(
-        "A table", "Does it help?", columns, rows, ("Values: the last epoch.", "Measured on shapes."), name="t"
+        "A table",
+        "Does it help?",
+        columns,
+        rows,
+        tuple(map(Note, ("Values: the last epoch.", "Measured on shapes."))),
+        name="t",
     )
 
 
@@ -134,7 +144,7 @@ def crossed() -> Table:
         make_row("Default", top, fact, top, fact, baseline=True, compared=False),
         make_row("Remove Mixup", arm, fact, out, out),
     )
-    return Table("A table", "Does it help?", columns, rows, ("Values: the last epoch.",), name="folder/t")
+    return Table("A table", "Does it help?", columns, rows, (Note("Values: the last epoch."),), name="folder/t")
 
 
 @pytest.fixture
@@ -150,6 +160,18 @@ def grid() -> Table:
         make_row(f"lr = {lr}", *each, compared=False) for lr, each in zip(("0.003", "0.001"), cells, strict=True)
     )
     return Table("AdamW", "", columns, rows, (), axes=("optimizer.lr", "optimizer.weight_decay"), name="grid")
+
+
+@pytest.fixture(name="metrics")
+def several(demo: Table) -> Table:
+    """Four of the demo's rows with three metrics, published numbers and the model's size."""
+    names = ("val_top1", "val_top5", "parameters", "val_loss")
+    columns = tuple(make_column(name, sources=("paper",) if name == "val_top1" else ()) for name in names)
+    rows = []
+    for row in demo.rows[:4]:
+        cell = replace(row.cells[0], published={"paper": 88.0})
+        rows.append(replace(row, cells=(cell, cell, make_cell(195_018_000.0, delta=0.0), cell)))
+    return replace(demo, rows=tuple(rows), columns=columns, name="metrics")
 
 
 @pytest.fixture
@@ -184,7 +206,7 @@ def labelled() -> Callable[..., Table]:
         )
         columns = (make_column(sources=tuple(published or {})),)
         return Table(
-            f"T {labels[0]}", f"Q {labels[-1]}", columns, rows, tuple(f"{label}: a note" for label in labels),
+            f"T {labels[0]}", f"Q {labels[-1]}", columns, rows, tuple(Note(f"{label}: a note") for label in labels),
             name=labels[0], components=(labels[0],),
         )  # fmt: skip
 

@@ -25,14 +25,15 @@ def test_csv_keeps_its_columns(full):
     assert list(lines[0]) == [
         "label", "group", "column", "metric", "mean", "sd", "n", "n_planned", "delta", "delta_low", "delta_high",
         "state", "unit", "low", "high", "standing", "published_paper", "sweep", "rule", "block_low", "block_high", "p",
-        "p_holm", "verdict", "predicted_low", "predicted_high",
+        "p_holm", "verdict", "predicted_low", "predicted_high", "p_raw", "pairs", "verdict_text", "marks",
     ]  # fmt: skip
     assert lines[2] == {
         "label": "Remove CutMix", "group": "", "column": "", "metric": "val_top1", "mean": "90.8", "sd": "3.67",
         "n": "6", "n_planned": "6", "delta": "2.65", "delta_low": "0.35", "delta_high": "4.95", "state": "complete",
         "unit": "%", "low": "", "high": "", "standing": "close", "published_paper": "88.0", "sweep": "demo/ablation",
         "rule": "last", "block_low": "-0.15000000000000002", "block_high": "5.45", "p": "0.0625", "p_holm": "0.125",
-        "verdict": "better", "predicted_low": "80.0", "predicted_high": "95.0",
+        "verdict": "better", "predicted_low": "80.0", "predicted_high": "95.0", "p_raw": "0.03125", "pairs": "6",
+        "verdict_text": "better by at least 0.35", "marks": "",
     }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def test_json_keeps_its_contract(full):
     """Exactly the keys that scripts depend on; later versions only add."""
     read = read_json(render(full, "json"))
     assert list(read) == [
-        "title", "rows", "footnotes", "axes", "name", "smoke", "question", "components", "columns",
+        "title", "rows", "footnotes", "axes", "name", "smoke", "question", "components", "columns", "test", "family",
     ]  # fmt: skip
     row = read["rows"][1]
     assert list(row) == ["label", "group", "cells", "baseline", "null", "components", "changes"]
@@ -62,7 +63,7 @@ def test_json_keeps_its_contract(full):
         "comparison": {
             "rule": "last", "value": -4.73, "low": -6.18, "high": -3.29, "block_low": -6.68, "block_high": -2.79,
             "bca_low": None, "bca_high": None, "p": 0.03125, "p_holm": 0.0625, "correlation": 0.5,
-            "verdict": {"kind": "worse", "text": "worse by at least 3.29"},
+            "verdict": {"kind": "worse", "text": "worse by at least 3.29"}, "p_raw": 0.015625,
         },
         "predicted": [80.0, 95.0],
         "values": [
@@ -84,9 +85,9 @@ def test_json_keeps_its_contract(full):
 
 
 def test_rounded(full):
-    """As the table shows them: 90.8 and 2.65 stay, -0.15000000000000002 and 0.03125 do not."""
+    """As the table shows them, in CSV with the zeros at their ends: -0.15000000000000002 is -0.15, 90.8 is 90.80."""
     (_, _, line) = csv.DictReader(io.StringIO(render(full, "csv", rounded=True)))
-    assert [line[name] for name in ("mean", "block_low", "p")] == ["90.8", "-0.15", "0.062"]
+    assert [line[name] for name in ("mean", "block_low", "p")] == ["90.80", "-0.15", "0.062"]
     cell = read_json(render(full, "json", rounded=True))["rows"][1]["cells"][0]
     assert (cell["comparison"]["block_low"], cell["comparison"]["p"], cell["values"][1]["value"]) == (
         -6.68,

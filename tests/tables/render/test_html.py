@@ -109,3 +109,10 @@ def test_hostile_labels_are_text(labelled, hostile):
     assert "\u202e" not in page
     shown = " ".join("".join(c if c.isprintable() else " " for c in " ".join(hostile)).split())
     assert all(re.sub(r"\s+", " ", word) in " ".join(read.cells) for word in shown.split(" "))
+
+
+def test_minus_signs(demo):
+    """Numbers below zero have minus signs, attributes for scripts hyphens."""
+    text = html.fragment(demo)
+    minus = "\N{MINUS SIGN}"
+    assert f'<td class="delta" data-value="-4.73">{minus}4.73 [{minus}6.18, {minus}3.29]</td>' in text

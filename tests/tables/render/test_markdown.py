@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tinyablate.tables.render import render
 from tinyablate.tables.render.markdown import escaped
+from tinyablate.tables.schema import Note
 
 
 def test_markdown(plain):
@@ -73,5 +74,5 @@ def test_hostile_labels_stay_in_their_cells(labelled, hostile):
 def test_notes_start_no_list(plain):
     """A footnote that begins like a heading, a quotation or a list is a sentence."""
     notes = ("# one", "> two", "3. three", "- four", "*: the best")
-    lines = render(replace(plain, footnotes=notes), "markdown").split("\n")[-5:]
+    lines = render(replace(plain, notes=tuple(map(Note, notes))), "markdown").split("\n")[-5:]
     assert lines == [r"- \# one", r"- \> two", r"- 3\. three", r"- \- four", r"- \*: the best"]

@@ -10,7 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from tinyablate.errors import UsageError
+from tinyablate.sweep.metrics import lookup
 from tinyablate.tables.render import render
+from tinyablate.tables.render.choice import Choice, columns_of
+from tinyablate.tables.schema import Note
 
 
 def expected(text: str) -> str:
@@ -97,9 +101,41 @@ def test_columns_that_do_not_fit_stand_below(crossed):
     """They are a further table with the row labels again; a fact that is complete has no count."""
     narrow, wide = above_notes(render(crossed, width=70)), above_notes(render(crossed, width=140))
     assert (narrow.count("Row "), wide.count("Row ")) == (2, 1)
-    for text in (narrow, wide):
-        assert (text.count("90ep"), text.count("parameters"), text.count("n/a")) == (3, 2, 2)
+    for text, heads in ((narrow, 3), (wide, 4)):  # Δ has a heading of its own beside the mean, and none below it
+        assert (text.count("90ep"), text.count("parameters"), text.count("n/a")) == (heads, 2, 2)
         assert re.search(r" 195,018,000( |$)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("width", "lines"), [(80, 4), (120, 2), (150, 2), (190, 1)])
+def test_two_metrics_use_the_width(demo, width, lines):
+    """Side by side in the fewest lines that the width has room for."""
+    rows = tuple(replace(row, cells=row.cells * 2) for row in demo.rows)
+    two = replace(demo, columns=(demo.columns[0], replace(demo.columns[0], metric=lookup("val_top5"))), rows=rows)
+    text = above_notes(render(two, width=width)).split("\n")
+    assert text.count("Row") <= 1
+    starts = [at for at, line in enumerate(text) if line.startswith("Remove")]
+    assert starts[1] - starts[0] == lines
+    assert width * 0.75 < max(map(cell_len, text)) <= width
+
+
+def test_columns_and_notes_are_chosen(demo, crossed):
+    """Only what is asked for is printed; where that is nothing, an error says so."""
+    text = render(demo, width=150, choice=Choice("none", columns_of("mean,p")))
+    assert text.split("\n")[7] == "Remove Mixup            83.42 ± 4.31    0.031"
+    assert "- " not in text
+    assert "Δ" not in render(crossed, width=150, choice=Choice(columns=columns_of("mean")))
+    assert "+0" not in render(crossed, choice=Choice(columns=columns_of("mean,n")))
+    with pytest.raises(UsageError, match="has none of these columns"):
+        render(crossed, choice=Choice(columns=columns_of("verdict")))
+    with pytest.raises(UsageError, match="'verdikt'; did you mean 'verdict'"):
+        columns_of("mean, verdikt")
+
+
+def test_short_notes(demo):
+    """`short` has what must not be overlooked and what a reader needs."""
+    notes = tuple(Note(kind, kind) for kind in ("warning", "reader", "detail", "author"))
+    text = render(replace(demo, notes=notes), choice=Choice("short"))
+    assert text.endswith("\n\n- warning\n- reader")
 
 
 def test_two_way(grid):

@@ -15,17 +15,18 @@ TOO_FEW = "n too small: no result can reach 5 % below 6 seeds in a table of 10 c
 @pytest.mark.parametrize(
     ("change", "kind", "text"),
     [
-        ({}, "no difference", "no difference detected (-0.21 to +0.15)"),
+        ({}, "undecided", "no difference detected (-0.21 to +0.15)"),
         ({"p_equivalent": 0.05}, "equivalent", "equivalent within ±0.2"),
-        ({"p_equivalent": 0.01, "n": 2, "p": 0.5}, "equivalent", "equivalent within ±0.2"),
+        ({"p_equivalent": 0.01, "n": 3, "p": 0.5}, "equivalent", "equivalent within ±0.2"),
+        ({"p_equivalent": 0.01, "n": 2, "p": 0.5, "detect": None}, "n too small", TOO_FEW),
         ({"p_equivalent": 0.01, "low": 0.02, "high": 0.09, "p": 0.03}, "equivalent", "equivalent within ±0.2"),
-        ({"n": 5}, "too few seeds", f"{TOO_FEW}; 8 seeds would detect the margin with 80 % power"),
-        ({"n": 5, "detect": 3}, "too few seeds", f"{TOO_FEW}; 6 seeds would detect the margin with 80 % power"),
-        ({"n": 5, "detect": None}, "too few seeds", TOO_FEW),
-        ({"n": 5, "margin": None, "p_equivalent": None}, "too few seeds", TOO_FEW),
-        ({"n": 1, "low": None, "high": None, "detect": None}, "too few seeds", TOO_FEW),
-        ({"n": 5, "comparisons": 1, "detect": None}, "too few seeds", f"{TOO_FEW[:-14]}1 comparison"),
-        ({"n": 5, "low": 3.0, "high": 4.0, "p": 0.0625, "detect": None}, "too few seeds", TOO_FEW),
+        ({"n": 5}, "n too small", f"{TOO_FEW}; 8 seeds would detect the margin with 80 % power"),
+        ({"n": 5, "detect": 3}, "n too small", f"{TOO_FEW}; 6 seeds would detect the margin with 80 % power"),
+        ({"n": 5, "detect": None}, "n too small", TOO_FEW),
+        ({"n": 5, "margin": None, "p_equivalent": None}, "n too small", TOO_FEW),
+        ({"n": 1, "low": None, "high": None, "detect": None}, "n too small", TOO_FEW),
+        ({"n": 5, "comparisons": 1, "detect": None}, "n too small", f"{TOO_FEW[:-14]}1 comparison"),
+        ({"n": 5, "low": 3.0, "high": 4.0, "p": 0.0625, "detect": None}, "n too small", TOO_FEW),
         ({"low": 3.291, "high": 4.0, "p": 0.03}, "better", "better by at least 3.29"),
         ({"low": -4.0, "high": -3.294, "p": 0.05}, "worse", "worse by at least 3.29"),
         ({"low": -4.0, "high": -3.294, "p": 0.03, "better": "min"}, "better", "better by at least 3.29"),
@@ -35,12 +36,12 @@ TOO_FEW = "n too small: no result can reach 5 % below 6 seeds in a table of 10 c
         ({"low": 0.00234, "high": 0.6, "p": 0.03}, "better", "better by at least 0.002"),
         (
             {"low": 3.0, "high": 4.0, "p": 0.051},
-            "no difference",
+            "undecided",
             "no difference detected after correction (+3.00 to +4.00)",
         ),
-        ({"low": -0.01, "high": 4.0, "p": 0.03}, "no difference", "no difference detected (-0.01 to +4.00)"),
-        ({"low": 0.0, "high": 4.0, "p": 0.03}, "no difference", "no difference detected (0.00 to +4.00)"),
-        ({"low": -0.004, "high": 0.3}, "no difference", "no difference detected (0.00 to +0.30)"),
+        ({"low": -0.01, "high": 4.0, "p": 0.03}, "undecided", "no difference detected (-0.01 to +4.00)"),
+        ({"low": 0.0, "high": 4.0, "p": 0.03}, "undecided", "no difference detected (0.00 to +4.00)"),
+        ({"low": -0.004, "high": 0.3}, "undecided", "no difference detected (0.00 to +0.30)"),
         ({"low": 12.4, "high": 40.2, "p": 0.03, "digits": 0}, "better", "better by at least 12"),
         ({"low": 0.5, "high": 0.5, "p": 0.03}, "better", "better by at least 0.50"),
         ({"margin": 0.005, "p_equivalent": 0.01}, "equivalent", "equivalent within ±0.005"),
@@ -60,4 +61,4 @@ def test_no_verdict_without_a_test(change):
 
 def test_an_undeclared_margin_makes_nothing_equivalent():
     """However small the p of equivalence, it is the margin's."""
-    assert stats.verdict(**{**GIVEN, "margin": None, "p_equivalent": 0.0}).kind == "no difference"
+    assert stats.verdict(**{**GIVEN, "margin": None, "p_equivalent": 0.0}).kind == "undecided"

@@ -307,23 +307,26 @@
     const band = Math.max(28, 14 + 16 * series.length);
     const height = 12 + band * labels.length + 34;
     const svg = frame(width, height, caption, "group");
-    const ends = shown.flatMap((each) => [each.low ?? each.value, each.high ?? each.value]);
+    const ends = shown.flatMap((each) => [each.low ?? each.value, each.high ?? each.value, each.block_low ?? each.value, each.block_high ?? each.value]);
     const inside = [...ends, 0, ...(data.margin ? [-data.margin, data.margin] : [])];
     const pad = (Math.max(...inside) - Math.min(...inside) || 1) * 0.04;
-    const [low, high] = [Math.min(...inside) - pad, Math.max(...inside) + pad];
-    const x = scale(low, high, left, width - 16);
+    const [low, high] = [Math.max(Math.min(...inside) - pad, data.low), Math.min(Math.max(...inside) + pad, data.high)];
+    const right = width - 16 - verdictRoom(shown, series, width);
+    const x = scale(low, high, left, right);
     const bottom = height - 34;
     if (data.margin) {
       svg.append(make("svg:rect", { class: "margin", x: x(-data.margin), y: 4, width: x(data.margin) - x(-data.margin), height: bottom - 4 }));
     }
-    drawXAxis(svg, ticks(low, high, width / 110), x, 4, bottom);
+    drawXAxis(svg, ticks(low, high, Math.max(4, (right - left) / 70)), x, 4, bottom);
     svg.append(make("svg:line", { class: "zero", x1: x(0), x2: x(0), y1: 4, y2: bottom }));
     labels.forEach((text, row) => {
       const top = 8 + band * row;
       svg.append(label(left - 10, top + band / 2 + 4, shortened(text, letters), "end", { "aria-hidden": "true" }));
       for (const each of shown.filter((one) => one.label === text)) {
         const at = series.indexOf(each.series);
-        svg.append(intervalMark(each, x, top + (band * (at + 1)) / (series.length + 1), at, left, width));
+        const y = top + (band * (at + 1)) / (series.length + 1);
+        svg.append(intervalMark(each, x, [low, high], y, at, left, right));
+        if (right < width - 16) svg.append(label(right + 14, y + 4, each.verdict, "start", { class: "verdict", "aria-hidden": "true" }));
       }
     });
     roveMarks(svg);
@@ -337,14 +340,39 @@
     }
   }
 
-  function intervalMark(each, x, y, series, left, width) {
+  // Room at the right for what the rows come to; none where a plot is narrow, or nothing is known.
+  function verdictRoom(shown, series, width) {
+    const letters = Math.max(0, ...shown.map((each) => [...each.verdict].length));
+    const room = letters * 6.4 + 14;
+    return letters && series.length < 3 && room < width * 0.3 ? room : 0;
+  }
+
+  function drawSpan(mark, ends, x, [low, high], y, name) {
+    const [from, to] = [Math.max(ends[0], low), Math.min(ends[1], high)];
+    if (from < to) mark.append(make("svg:line", { class: name, x1: x(from), x2: x(to), y1: y, y2: y }));
+  }
+
+  // Towards what lies beyond the axis.
+  function arrow(x, y, left, size) {
+    return make("svg:path", { class: "arrow", d: `M${x} ${y - size}l${left ? -1.6 * size : 1.6 * size} ${size}l${left ? 1.6 * size : -1.6 * size} ${size}z` });
+  }
+
+  function intervalMark(each, x, [low, high], y, series, left, right) {
     const name = [each.label, each.series].filter(Boolean).join(" / ");
-    const mark = make("svg:g", { class: `mark-in c${series % COLORS}`, role: "img", "aria-label": `${name}: ${each.text}`, "data-tip": `${name}\n${each.text.replaceAll(" · ", "\n")}` });
-    mark.append(make("svg:rect", { class: "hit", x: left, y: y - 8, width: width - left - 16, height: 16 }));
+    const mark = make("svg:g", { class: `mark-in ${each.null ? "null" : `c${series % COLORS}`}`, role: "img", "aria-label": `${name}: ${each.text}`, "data-tip": `${name}\n${each.text.replaceAll(" · ", "\n")}` });
+    mark.append(make("svg:rect", { class: "hit", x: left, y: y - 8, width: right - left, height: 16 }));
+    if (each.value < low || each.value > high) {
+      const beyond = arrow(each.value < low ? left + 12 : right - 12, y, each.value < low, 6);
+      beyond.classList.add("dot");
+      mark.append(beyond);
+      return mark;
+    }
+    if (each.block_low !== null) drawSpan(mark, [each.block_low, each.block_high], x, [low, high], y, "block");
     if (each.low !== null) {
-      mark.append(make("svg:line", { class: "whisker", x1: x(each.low), x2: x(each.high), y1: y, y2: y }));
+      drawSpan(mark, [each.low, each.high], x, [low, high], y, "whisker");
       for (const end of [each.low, each.high]) {
-        mark.append(make("svg:line", { class: "whisker", x1: x(end), x2: x(end), y1: y - 4, y2: y + 4 }));
+        if (end >= low && end <= high) mark.append(make("svg:line", { class: "whisker", x1: x(end), x2: x(end), y1: y - 4, y2: y + 4 }));
+        else mark.append(arrow(x(end < low ? low : high), y, end < low, 4));
       }
     }
     mark.append(make("svg:circle", { class: "dot", cx: x(each.value), cy: y, r: 4.5 }));

@@ -25,14 +25,17 @@ from tinyablate.tables.figures import (
     style,
     waterfall,
 )
-from tinyablate.tables.figures.asked import asked, wanted
+from tinyablate.tables.figures.asked import Wishes, asked, wanted
 from tinyablate.tables.figures.curves import Line, lines
 from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, NotShown, View
 from tinyablate.tables.layout import title_of
 from tinyablate.tables.sequential import extended
 from tinyablate.terminal import say
 
-__all__ = ["Line", "NotShown", "NothingToDraw", "asked", "figure", "figures", "lines", "wanted"]
+__all__ = [
+    "Drawn", "Line", "NotShown", "NothingToDraw", "Wishes", "asked", "drawn", "figure", "figures", "lines",
+    "numbers_of", "painted", "wanted",
+]  # fmt: skip
 
 
 MOST_INCHES = 200.0
@@ -93,20 +96,38 @@ def figure(sweep: Sweep, store: Store, out: Path | None = None, spec: Figure | N
     UsageError where a path cannot be written.
     """
     spec = spec or asked(sweep)[0]
-    path, sweep = files.path_of(sweep, spec, out), extended(sweep, store)
+    path, made = files.path_of(sweep, spec, out), drawn(sweep, store, spec)
+    numbers = path.with_suffix(".csv")
+    files.refuse_others(numbers, [curves.COLUMNS, *(kind.columns for kind in OF_TABLES.values())])
+    content, absent = style.picture(title_of(sweep), made, path.suffix, spec.look)
+    for warning in (*made.warnings, *_unreadable(made, path.suffix, absent)):
+        say(f"{path}: {warning}")
+    if not spec.look.notes:
+        say(f"{path}: for its caption: {' '.join(made.notes)}")
+    files.write(path, content)
+    files.write(numbers, files.as_csv(made))
+    return path, numbers
+
+
+def drawn(sweep: Sweep, store: Store, spec: Figure) -> Drawn:
+    """A figure's numbers and words, before anything is painted. Raises NotShown, UsageError for a row's label."""
+    sweep = extended(sweep, store)
     made = curves.drawn(sweep, store, spec) if spec.kind == "curves" else _of_table(sweep, store, spec)
     if max(made.size) > MOST_INCHES:
         raise NotShown(
             f"{sweep.name}: as '{spec.kind}' it would be {max(made.size):.0f} inches large; name rows with --row"
         )
-    numbers = path.with_suffix(".csv")
-    files.refuse_others(numbers, [curves.COLUMNS, *(kind.columns for kind in OF_TABLES.values())])
-    content, absent = style.picture(title_of(sweep), made, path.suffix)
-    for warning in (*made.warnings, *_unreadable(made, path.suffix, absent)):
-        say(f"{path}: {warning}")
-    files.write(path, content)
-    files.write(numbers, files.as_csv(made))
-    return path, numbers
+    return made
+
+
+def painted(sweep: Sweep, spec: Figure, made: Drawn) -> bytes:
+    """The figure as an SVG file."""
+    return style.picture(title_of(sweep), made, ".svg", spec.look)[0]
+
+
+def numbers_of(made: Drawn) -> bytes:
+    """What it shows, as a CSV file."""
+    return files.as_csv(made)
 
 
 def _of_table(sweep: Sweep, store: Store, spec: Figure) -> Drawn:
@@ -116,7 +137,20 @@ def _of_table(sweep: Sweep, store: Store, spec: Figure) -> Drawn:
         fine = [str(kind) for kind, each in OF_TABLES.items() if kind != spec.kind and not _lacking(each, view)]
         fine = ["curves"] * ("train" in sweep.kinds) + fine
         raise NotShown(f"{sweep.name}: cannot be shown as '{spec.kind}': {reason}; it can be as {listed(fine)}")
+    if spec.kind == "cost" and (same := cost.same(view)):
+        raise NotShown(f"{sweep.name}: every cell costs the same, {same}, so that a figure would say nothing of it; "
+                       f"{_other_costs(view, store)}")  # fmt: skip
     return OF_TABLES[spec.kind].drawn(view)
+
+
+def _other_costs(view: View, store: Store) -> str:
+    """Costs in which the cells differ, in words."""
+    names = [name for name, each in metrics.KNOWN.items() if each.source != "epochs" and not each.relative_to]
+    wide = View(replace(view.sweep, metrics=(view.spec.metric, *names), margin=None), view.spec, view.table)
+    wide = replace(wide, table=as_it_is(wide.sweep, store))
+    others = [replace(wide, spec=replace(view.spec, cost=name)) for name in names if name != view.spec.metric]
+    differ = [each.spec.cost for each in others if len({spot.cost for spot in cost.spots(each)}) > 1]
+    return f"costs that differ: {listed(differ)} (--cost)" if differ else "no other cost that is known differs"
 
 
 def _lacking(kind: Kind, view: View) -> bool:
@@ -143,12 +177,19 @@ def _view(sweep: Sweep, store: Store, spec: Figure) -> View:
 
 def _unreadable(made: Drawn, suffix: str, absent: str) -> list[str]:
     """What to tell of labels that this machine cannot draw."""
-    words = "\n".join(str(value) for line in made.numbers for value in line)
+    texts = list(dict.fromkeys(str(value) for line in made.numbers for value in line))
     found = []
     if absent:
-        labels = sorted({str(value) for line in made.numbers for value in line if set(str(value)) & set(absent)})
-        how = "; an .svg keeps them as text" if suffix != ".svg" else ", but are there as text"
-        found.append(f"no font here has {absent}{how}: {listed(labels, 6)}")
-    if suffix != ".svg" and fonts.disordered(words):
+        labels = [text for text in texts if set(text) & set(absent)]
+        where = f" (in {listed(labels, 6)})" if labels else ""
+        what, them = ("characters", "them") if len(absent) > 1 else ("character", "it")
+        instead = (
+            f"keeps {them} as text for the reader's fonts" if suffix == ".svg" else f"shows boxes instead of {them}"
+        )
+        found.append(
+            f"no font here has the {what} {absent}{where}: the picture {instead}; next: install a font that has "
+            f"{them}, such as {fonts.such_as(absent)}" + ("" if suffix == ".svg" else ", or write an .svg")
+        )
+    if suffix != ".svg" and fonts.disordered("\n".join(texts)):
         found.append("words from right to left stand in the wrong order: that takes matplotlib 3.11, or an .svg")
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tinyablate.sweep import metrics
 from tinyablate.sweep.metrics import Metric
 from tinyablate.tables.figures import style
-from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes
+from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +66,14 @@ def lacks(view: View) -> str:
     return "" if view.spec.metric != view.spec.cost else "metric and cost are the same"
 
 
+def same(view: View) -> str:
+    """What every cell costs, where several cost the same: `1.82 G of MACs`; else empty."""
+    known, costs = metrics.lookup(view.spec.cost), {each.cost for each in spots(view)}
+    if len(costs) != 1 or len(spots(view)) == 1:
+        return ""
+    return f"{written(known, costs.pop())} of {known.title}"
+
+
 def drawn(view: View) -> Drawn:
     """The figure. Raises NothingToDraw."""
     found, cost = spots(view), metrics.lookup(view.spec.cost)
@@ -77,8 +85,10 @@ def drawn(view: View) -> Drawn:
     bars = "bars ± sd over seeds; " if any(each.sd is not None for each in found) else ""
     notes = [f"Points: means over seeds, {bars}filled and joined: nothing costs less and reaches as much."]
     names = {each.label for each in found}
+    width = view.spec.look.width or style.WIDTH
+    size = (width, min(4.4, 0.8 * width))
     gaps = gap_notes([gap for gap in view.gaps() if gap[0] in names or not gap[1]])
-    return Drawn(COLUMNS, numbers, (*notes, *gaps), gaps, (style.WIDTH, 4.4), lambda picture: _paint(
+    return Drawn(COLUMNS, numbers, (*notes, *gaps), gaps, size, lambda picture: _paint(
         picture, view, cost, found
     ))  # fmt: skip
 
@@ -106,6 +116,8 @@ def _paint(picture: "Picture", view: View, cost: Metric, found: tuple[Spot, ...]
         axes.set_xscale("log")
         style.plain_numbers(axes.xaxis)
     axes.margins(0.14, 0.14)
+    if view.spec.xlim:
+        axes.set_xlim(*view.spec.xlim)
     if view.spec.ylim:
         axes.set_ylim(*view.spec.ylim)
     axes.set_xlabel(cost.heading)
@@ -123,8 +135,9 @@ def _label(picture: "Picture", axes: "Axes", found: Sequence[Spot]) -> None:
     taken = [box for each in found for box in _inked(axes, each, scale)] + _along(axes, found, scale)
     for each in found:
         x, y = axes.transData.transform((each.cost, each.mean))
-        text = axes.annotate(style.wrapped(style.plain(each.label), 24, 2), (each.cost, each.mean), fontsize=7.5,
-                             xytext=(0, 0), textcoords="offset points", ha="center", va="center", zorder=5)  # fmt: skip
+        text = axes.annotate(style.wrapped(style.plain(each.label), 24, 2), (each.cost, each.mean), xytext=(0, 0),
+                             textcoords="offset points", ha="center", va="center", fontsize=style.points(7.5),
+                             zorder=5)  # fmt: skip
         text.set_in_layout(False)
         extent = text.get_window_extent(renderer)
         offset, box = _place(

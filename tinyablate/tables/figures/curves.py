@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 COLUMNS = ("label", "source", "epoch", "mean", "sd", "n", "n_planned")
 MOST_MARKERS = 10
 """On a line, so that they tell lines apart without hiding them."""
+LETTER = 0.064
+"""Width of a letter of the legend, in inches: 8 points of DejaVu Sans, whose usual letter is 0.58 of that wide."""
 PLAIN = Figure("curves", "val_top1", {})
 
 
@@ -125,17 +127,41 @@ def drawn(sweep: Sweep, store: Store, spec: Figure) -> Drawn:
     found, metric = read(sweep, store, spec), metrics.lookup(spec.metric)
     if not found.lines:
         raise NothingToDraw(sweep, "no trial is complete")
-    notes = gap_notes(found.gaps)
-    if any(line.sd[0] is not None for line in found.lines):
-        notes = ("Lines are means over seeds, bands ± one sample standard deviation (sd).", *notes)
+    notes = (*_notes(found.lines), *gap_notes(found.gaps))
     warnings = (*gap_notes(found.gaps), *(
         f"published curve '{label}': no row has this label, so it has a colour of its own" for label in found.strangers
     ))  # fmt: skip
     numbers = tuple(point for line in found.lines for point in _points(line))
-    height = 3.6 + 0.18 * -(-len(found.lines) // 2)
-    return Drawn(COLUMNS, numbers, notes, warnings, (style.WIDTH, height), lambda picture: _paint(
-        picture, found, metric, spec.ylim
+    height = 3.6 + 0.18 * -(-len(found.lines) // _columns(spec))
+    return Drawn(COLUMNS, numbers, notes, warnings, (spec.look.width or style.WIDTH, height), lambda picture: _paint(
+        picture, found, metric, spec
     ))  # fmt: skip
+
+
+def _notes(found: Sequence[Line]) -> list[str]:
+    """How the seeds are shown, as far as any are."""
+    spread = [line for line in found if _spreads(line)]
+    how = ["bands"] * any(len(line.epochs) > 1 for line in spread)
+    how += ["upright lines"] * any(len(line.epochs) == 1 for line in spread)
+    lines = "Lines" if any(len(line.epochs) > 1 for line in found) else "Points"
+    notes = [f"{lines} are means over seeds, {' and '.join(how)} ± one sample standard deviation (sd)."] if how else []
+    return notes + ["Points of one epoch stand side by side."] * (_apart(found) > 0)
+
+
+def _spreads(line: Line) -> bool:
+    """Whether its sd is drawn: it is known at every epoch."""
+    return all(value is not None for value in line.sd)
+
+
+def _apart(found: Sequence[Line]) -> float:
+    """By how many epochs the points of two lines are moved apart; by none where lines have many points."""
+    few = len(found) > 1 and all(len(line.epochs) <= MOST_MARKERS for line in found)
+    return min(0.06, 0.3 / len(found)) if few else 0.0
+
+
+def _columns(spec: Figure) -> int:
+    """Of the legend."""
+    return max(1, int(2 * style.room(spec.look)))
 
 
 def _points(line: Line) -> list[tuple[object, ...]]:
@@ -147,40 +173,50 @@ def _points(line: Line) -> list[tuple[object, ...]]:
     ]
 
 
-def _paint(picture: "Picture", found: Curves, metric: Metric, limits: tuple[float, float] | None) -> None:
+def _paint(picture: "Picture", found: Curves, metric: Metric, spec: Figure) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = picture.add_subplot()
     at = {label: index for index, label in enumerate((*found.labels, *found.strangers))}
-    for line in found.lines:
-        _trace(axes, line, at[line.label])
+    apart, inches = _apart(found.lines), (spec.look.width or style.WIDTH) / style.tall(spec.look)
+    letters = max(12, int((inches / _columns(spec) - 0.5) / LETTER) - 16)
+    for place_, line in enumerate(found.lines):
+        _trace(axes, line, at[line.label], apart * (place_ - (len(found.lines) - 1) / 2), letters)
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric.heading)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(left=max(axes.get_xlim()[0], 0.5))  # there is no epoch 0
-    if limits:
-        axes.set_ylim(*limits)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    first, last = min(line.epochs[0] for line in found.lines), max(line.epochs[-1] for line in found.lines)
+    pad = max(0.5, 0.04 * (last - first)) if apart else 0.04 * (last - first) or 0.5
+    axes.set_xlim(*(spec.xlim or (max(first - pad, 0.5), last + pad)))  # there is no epoch 0
+    if spec.ylim:
+        axes.set_ylim(*spec.ylim)
     style.grid(axes)
-    # below the axis' name, which 4.5 times the font's size leave room for
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4.5, ncols=2, fontsize=8)
+    style.legend_below(axes, 2, _columns(spec))
 
 
-def _trace(axes: "Axes", line: Line, at: int) -> None:
-    """Ours in front with a band of ± sd, published ones dashed below; one label, one colour and marker."""
+def _trace(axes: "Axes", line: Line, at: int, aside: float, letters: int) -> None:
+    """Ours in front with a band of ± sd, published ones dashed below; one label, one colour and marker.
+
+    `aside`: by how many epochs its points are moved; `letters`: of its label that the legend has room for in a line.
+    """
     color, marker, stroke = style.look(at)
     step = -(-len(line.epochs) // MOST_MARKERS)
+    epochs = [epoch + aside for epoch in line.epochs]
     axes.plot(
-        line.epochs, line.mean, "--" if line.published else stroke, color=color, marker=marker,
+        epochs, line.mean, "--" if line.published else stroke, color=color, marker=marker,
         markersize=3.5, markevery=(at % step, step), markerfacecolor="white" if line.published else color,
-        linewidth=1.0 if line.published else 1.5, zorder=2 if line.published else 3, label=_legend(line),
+        linewidth=1.0 if line.published else 1.5, zorder=2 if line.published else 3, label=_legend(line, letters),
     )  # fmt: skip
-    if all(value is not None for value in line.sd):
+    if _spreads(line):
         mean, sd = np.array(line.mean), np.array(line.sd, dtype=np.float64)
-        axes.fill_between(line.epochs, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0)
+        if len(epochs) == 1:
+            axes.vlines(epochs, mean - sd, mean + sd, color=color, linewidth=1.0)
+        else:
+            axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0)
 
 
-def _legend(line: Line) -> str:
-    label = style.wrapped(style.plain(line.label), 44, 2)
+def _legend(line: Line, letters: int) -> str:
+    label = style.wrapped(style.plain(line.label), letters, 2)
     if line.published:
         return f"{label} (published)"
     least = min(line.n)

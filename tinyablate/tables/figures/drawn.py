@@ -121,6 +121,16 @@ def difference_title(metric: Metric, what: str = "") -> str:
     return f"{what} ({unit})" if unit else what
 
 
+def written(metric: Metric, value: float, digits: int | None = None) -> str:
+    """A single value with its unit: `1.82 G`; a small count or cost with two digits that tell something: `0.0014 G`.
+
+    `digits`: after the point, where a sweep's file wants others than the metric's.
+    """
+    small = metric.better is None and digits is None and 0 < abs(value) < 0.1
+    text = f"{value:.2g}" if small else f"{value:z,.{metric.digits if digits is None else digits}f}"
+    return f"{text} {metric.unit}".rstrip()
+
+
 def interval(value: float, low: float | None, high: float | None, digits: int) -> str:
     """`+0.35 [-0.10, +0.80]`, without the brackets where there is no interval."""
     if low is None or high is None:

@@ -45,7 +45,4 @@ def as_csv(drawn: Drawn) -> bytes:
 
 def write(path: Path, content: bytes) -> None:
     """The file, whole or not at all. Raises UsageError."""
-    try:
-        put(path, content)
-    except OSError as error:
-        raise UsageError(f"--out {path}: cannot be written: {error.strerror}") from error
+    put(path, content)

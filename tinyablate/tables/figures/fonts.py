@@ -12,6 +12,9 @@ from html import unescape
 BASE = "DejaVu Sans"
 """Comes with matplotlib: the same on every machine; Latin, Greek, Cyrillic, Arabic, Hebrew and signs."""
 
+EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO")
+"""First words of the names of characters that one family of fonts has."""
+
 SHAPED = (3, 11)
 """matplotlib from which text from right to left is put in order and joined (its release notes: libraqm)."""
 
@@ -30,7 +33,17 @@ def families(words: str) -> tuple[tuple[str, ...], str]:
             lacking -= here
         if not lacking:
             break
-    return tuple(found), "".join(map(chr, sorted(lacking)))
+    return tuple(found), "".join(each for each in dict.fromkeys(words) if ord(each) in lacking)
+
+
+def such_as(characters: str) -> str:
+    """The name of a freely available family of fonts that has the first of these characters."""
+    script = unicodedata.name(characters[0], "").partition(" ")[0]
+    if script in EAST_ASIAN:
+        return "Noto Sans CJK"
+    return f"Noto Sans {script.title()}" if unicodedata.category(characters[0]) in ("Lo", "Mc", "Mn") else (
+        "Noto Sans Symbols or Noto Emoji"
+    )  # fmt: skip
 
 
 def disordered(words: str) -> bool:

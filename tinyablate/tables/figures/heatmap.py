@@ -18,6 +18,8 @@ WIDE, NARROW = 0.82, 0.14
 """Width of a cell in inches: wide enough for its numbers, or at the least; …"""
 ROOM = 11.0
 """… all columns together have this much before cells grow narrow and numbers are left to the CSV file."""
+LEAST = 0.42
+"""Width that the numbers need where the picture's is given."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,16 @@ def drawn(view: View) -> Drawn:
         for square in found
     )  # fmt: skip
     rows, columns = len(view.rows), len(view.columns())
-    wide = max(NARROW, min(WIDE, ROOM / columns))
-    high = 0.5 if wide == WIDE else min(0.5, wide)
-    size = (max(4.5, 1.9 + wide * columns), 0.9 + high * rows)
+    look = view.spec.look
+    beside = 1.9 * style.tall(look) if look.width is None else min(1.9 * style.tall(look), 0.4 * look.width)
+    usual = max(NARROW, min(WIDE * style.tall(look), ROOM / columns))
+    wide = usual if look.width is None else (look.width - beside) / columns
+    numbered = wide >= (WIDE if look.width is None else LEAST) * style.tall(look)
+    high = 0.5 * style.tall(look) if numbered else min(0.5, wide)
+    size = (look.width or max(4.5, beside + wide * columns), 0.9 + high * rows)
     gaps = gap_notes(list(view.gaps()))
     notes = (*_notes(view, found), *gaps)
-    return Drawn(COLUMNS, numbers, notes, gaps, size, lambda picture: _paint(picture, view, found, wide == WIDE))
+    return Drawn(COLUMNS, numbers, notes, gaps, size, lambda picture: _paint(picture, view, found, numbered))
 
 
 def _notes(view: View, found: tuple[Square, ...]) -> list[str]:
@@ -125,7 +131,7 @@ def _square(axes: "Axes", square: Square, color: tuple[float, ...], digits: int,
                                  hatch=None if absent else "////"))  # fmt: skip
         text, ink, back = "–" if absent else square.state, style.PLAIN, {"facecolor": "white", "linewidth": 0, "pad": 1}
         if numbers:
-            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color=ink, bbox=back)
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=style.points(7), color=ink, bbox=back)
         return
     axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor="white", linewidth=0.5))
     ink = "white" if style.luminance(color) < 0.18 else "black"
@@ -136,9 +142,10 @@ def _square(axes: "Axes", square: Square, color: tuple[float, ...], digits: int,
     if numbers:
         weight = "bold" if square.standing == "best" else "normal"
         axes.text(x + 0.5, y + 0.5 - (0.12 if square.sd is not None else 0), f"{square.mean:.{digits}f}", ha="center",
-                  va="center", fontsize=8.5, color=ink, fontweight=weight)  # fmt: skip
+                  va="center", fontsize=style.points(8.5), color=ink, fontweight=weight)  # fmt: skip
         if square.sd is not None:
-            axes.text(x + 0.5, y + 0.74, f"± {square.sd:.{digits}f}", ha="center", va="center", fontsize=6, color=ink)
+            axes.text(x + 0.5, y + 0.74, f"± {square.sd:.{digits}f}", ha="center", va="center",
+                      fontsize=style.points(6), color=ink)  # fmt: skip
 
 
 def _ticks(axes: "Axes", across: list[str], down: list[str], numbers: bool) -> None:
@@ -147,7 +154,7 @@ def _ticks(axes: "Axes", across: list[str], down: list[str], numbers: bool) -> N
         field, short = _common(labels)
         step = 1 if numbers else max(1, len(labels) // 25)
         texts = [style.wrapped(style.plain(label), width, 3) for label in short]
-        axis.set_ticks([at + 0.5 for at in range(0, len(labels), step)], texts[::step], fontsize=8)
+        axis.set_ticks([at + 0.5 for at in range(0, len(labels), step)], texts[::step], fontsize=style.points(8))
         if field:
             axis.set_label_text(style.plain(field))
     if not numbers:

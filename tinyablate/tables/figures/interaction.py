@@ -80,16 +80,23 @@ def drawn(view: View) -> Drawn:
     found = tuple(pairs(view))
     if all(np.isnan(pair.mean).all() for pair in found):
         raise NothingToDraw(view.sweep, "no trial is complete")
-    notes = ["Means over seeds, and over the levels of factors not in a panel; upright lines: 95 % t interval of the "
-             "mean, seed effects included."]  # fmt: skip
-    if any(pair.contrast for pair in found):
+    answered = any(pair.contrast for pair in found)
+    notes = ["Means over seeds, and over the levels of factors not in a panel; upright lines: 95 % t interval of each "
+             "mean. They contain what the seeds have in common, so that whether they overlap says nothing of an "
+             f"interaction{': the answer paired by seed stands above each panel' if answered else ''}."]  # fmt: skip
+    if answered:
         notes.append("Above a panel: by how much one effect changes with the other factor, 95 % t interval paired by "
                      "seed; 0 is no interaction.")  # fmt: skip
     gaps = gap_notes(list(view.gaps()))
     numbers = tuple(line for pair in found for line in _lines(pair))
-    width = style.WIDTH if len(found) > 1 else 4.5
-    height = 2.6 * -(-len(found) // IN_A_LINE) if len(found) > 1 else 3.4
+    width = view.spec.look.width or (style.WIDTH if len(found) > 1 else 4.5)
+    height = 3.2 * style.tall(view.spec.look) * -(-len(found) // _in_a_line(view))
+    height = height if len(found) > 1 else 0.6 + min(3.3, 0.85 * width)
     return Drawn(COLUMNS, numbers, (*notes, *gaps), gaps, (width, height), lambda picture: _paint(picture, view, found))
+
+
+def _in_a_line(view: View) -> int:
+    return max(1, int(IN_A_LINE * style.room(view.spec.look)))
 
 
 def _lines(pair: Pair) -> Iterator[tuple[object, ...]]:
@@ -100,8 +107,8 @@ def _lines(pair: Pair) -> Iterator[tuple[object, ...]]:
 
 def _paint(picture: "Picture", view: View, found: tuple[Pair, ...]) -> None:
     digits = view.table.columns[view.columns()[0]].digits
-    axes = style.panels(picture, len(found), IN_A_LINE)
-    for panel in axes[::IN_A_LINE]:
+    axes = style.panels(picture, len(found), _in_a_line(view))
+    for panel in axes[:: _in_a_line(view)]:
         panel.set_ylabel(view.metric.heading)
     for panel, pair in zip(axes, found, strict=True):
         _panel(panel, pair, digits)
@@ -119,10 +126,13 @@ def _panel(axes: "Axes", pair: Pair, digits: int) -> None:
                   label=style.wrapped(style.plain(level), 18, 1))  # fmt: skip
         axes.vlines(x, pair.low[:, line], pair.high[:, line], color=color, linewidth=1.0)
     axes.set_xlim(-0.35, len(pair.levels[0]) - 0.65)
-    axes.set_xticks(range(len(pair.levels[0])), [style.wrapped(style.plain(each), 12, 2) for each in pair.levels[0]])
-    axes.set_xlabel(style.wrapped(style.plain(pair.names[0]), 28, 2))
+    ticks = [style.wrapped(style.plain(each), 12, 2) for each in pair.levels[0]]
+    axes.set_xticks(range(len(pair.levels[0])), ticks)
+    across = style.wrapped(style.plain(pair.names[0]), 28, 2)
+    axes.set_xlabel(across)
     heading = [style.wrapped(style.plain(pair.panel), 30, 1)] if pair.panel else []
     heading += [f"interaction {interval(*pair.contrast, digits)}"] if pair.contrast else []
-    axes.set_title("\n".join(heading), fontsize=8)
-    axes.legend(title=style.wrapped(style.plain(pair.names[1]), 24, 2), fontsize=7, title_fontsize=7, loc="best")
+    axes.set_title("\n".join(heading), fontsize=style.points(8))
+    lines = 2 + max(tick.count("\n") for tick in ticks) + across.count("\n")
+    style.legend_below(axes, lines, min(count, 3), 7, style.wrapped(style.plain(pair.names[1]), 28, 2))
     style.grid(axes, "y")

@@ -3,6 +3,7 @@
 It is computed from the noise of all rows, never from a row's own difference.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ COLUMNS = ("column", "pairs", "detectable", "present")
 LEAST = 3
 """Pairs from which the curve is drawn: with two the t distribution is so wide that nothing else could be read."""
 MOST = 60
+USUAL = 5.2
+"""Width in inches."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +81,52 @@ def drawn(view: View) -> Drawn:
         for each in found
         for n, value in zip(each.pairs, each.detectable, strict=True)
     )
-    first = found[0]
-    notes = [f"Smallest true difference that is found with 80 % power, two-sided at 5 % over {first.comparisons} "
-             f"comparisons (Bonferroni's level); noise of one value: sd {first.sd:.3g}, pooled over rows."]  # fmt: skip
-    notes.append(f"Grey: fewer than {first.least_pairs} pairs of seeds, with which no result can reach 5 %. Dots: "
-                 "pairs that comparisons have now.")  # fmt: skip
-    return Drawn(COLUMNS, numbers, tuple(notes), (), (5.2, 3.4), lambda picture: _paint(picture, view, found))
+    height = 3.4 + (0.18 * (1 + len(found)) if len(found) > 1 else 0.0)
+    return Drawn(COLUMNS, numbers, tuple(_notes(found)), (), (view.spec.look.width or USUAL, height), lambda picture: (
+        _paint(picture, view, found)
+    ))  # fmt: skip
+
+
+def _notes(found: tuple[Power, ...]) -> Iterator[str]:
+    families = {each.comparisons for each in found}
+    over = f"{families.pop()} comparisons" if len(families) == 1 else "its comparisons"
+    noise = f"sd {found[0].sd:.3g}" if len(found) == 1 else "the sd in the legend"
+    yield ("Smallest true difference that is found with 80 % power, two-sided at 5 % over "
+           f"{over} (Bonferroni's level); noise of one value: {noise}, pooled over rows.")  # fmt: skip
+    if (least := _least(found)) > LEAST:
+        yield f"Grey: fewer than {least} pairs of seeds, with which no result can reach 5 %."
+    if any(_now(each) for each in found):
+        yield "Dots: pairs that comparisons have now."
+
+
+def _least(found: tuple[Power, ...]) -> int:
+    """Pairs below which none of the columns can have a result."""
+    return min(each.least_pairs for each in found)
+
+
+def _now(each: Power) -> list[int]:
+    return [n for n in each.present if n in each.pairs]
 
 
 def _paint(picture: "Picture", view: View, found: tuple[Power, ...]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = picture.add_subplot()
-    axes.axvspan(0, min(each.least_pairs for each in found) - 0.5, color=style.BAND, alpha=0.6, linewidth=0, zorder=0)
+    if _least(found) > LEAST:
+        axes.axvspan(0, _least(found) - 0.5, color=style.BAND, alpha=0.6, linewidth=0, zorder=0)
     for at, each in enumerate(found):
         color, marker, _ = style.look(at)
         axes.plot(each.pairs, each.detectable, ("-", "--", "-.", ":")[at % 4], color=color, linewidth=1.5,
-                  label=style.wrapped(style.plain(each.column), 30, 1))  # fmt: skip
-        now = [n for n in each.present if n in each.pairs]
-        axes.plot(now, [each.detectable[each.pairs.index(n)] for n in now], marker, color=color, markersize=6)
-    axes.set_xlim(LEAST - 0.5, max(each.pairs[-1] for each in found) + 0.5)
+                  label=_legend(each, view.margin))  # fmt: skip
+        axes.plot(_now(each), [each.detectable[each.pairs.index(n)] for n in _now(each)], marker, color=color,
+                  markersize=6)  # fmt: skip
+    axes.set_xlim(*(view.spec.xlim or (LEAST - 0.5, max(each.pairs[-1] for each in found) + 0.5)))
     axes.set_yscale("log")
     style.plain_numbers(axes.yaxis)
     lowest = min(value for each in found for value in (*each.detectable, view.margin or each.detectable[0]))
     axes.set_ylim(bottom=lowest * 0.8)
+    if view.spec.ylim:
+        axes.set_ylim(*view.spec.ylim)
     if view.margin is not None:
         _margin(axes, found, view.margin)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -109,16 +134,23 @@ def _paint(picture: "Picture", view: View, found: tuple[Power, ...]) -> None:
     axes.set_ylabel(difference_title(view.metric, "detectable difference"))
     style.grid(axes)
     if len(found) > 1:
-        axes.legend(fontsize=8)
+        style.legend_below(axes, 2, 1)
+
+
+def _legend(each: Power, margin: float | None) -> str:
+    """The column with its noise, and the pairs that its margin takes."""
+    needed = "" if margin is None or each.detect_pairs is None else f"; margin: {each.detect_pairs} pairs"
+    return f"{style.wrapped(style.plain(each.column), 26, 1)} (sd {each.sd:.3g}{needed})"
 
 
 def _margin(axes: "Axes", found: tuple[Power, ...], margin: float) -> None:
-    """The margin, and the pairs that detect it."""
+    """The margin, named at the end of its line outside of the axes; and for each curve the pairs that detect it."""
     axes.axhline(margin, color=style.WORSE, linewidth=1.0, linestyle="--")
-    needed = [each.detect_pairs for each in found if each.detect_pairs]
-    text = f"margin {margin:g}" + (f": {max(needed)} pairs" if needed and len(needed) == len(found) else "")
-    axes.annotate(text, (0, margin), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points",
-                  ha="left", va="bottom", fontsize=8, color=style.WORSE)  # fmt: skip
-    for n in needed:
-        if n <= MOST:
-            axes.plot([n, n], [axes.get_ylim()[0], margin], color=style.WORSE, linewidth=0.9, linestyle=":")
+    needed = found[0].detect_pairs if len(found) == 1 else None
+    text = f"margin {margin:g}" + (f":\n{needed} pairs" if needed else "")
+    axes.annotate(text, (1, margin), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+                  ha="left", va="center", fontsize=style.points(8), color=style.WORSE)  # fmt: skip
+    for at, each in enumerate(found):
+        if each.detect_pairs and each.detect_pairs <= MOST:
+            color = style.WORSE if len(found) == 1 else style.look(at)[0]
+            axes.plot([each.detect_pairs] * 2, [axes.get_ylim()[0], margin], color=color, linewidth=0.9, linestyle=":")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 COLUMNS = ("label", "reference", "seed", "before", "after")
 IN_A_LINE = 4
 """Panels."""
+FAR = 5.0
+"""Times the span of the usual panel: from there one scale for all would show nothing in most of them."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,29 @@ def drawn(view: View) -> Drawn:
     )
     gaps = gap_notes(list(view.gaps()))
     references = named(list(dict.fromkeys(slope.reference for slope in found)))
-    notes = (f"Left in each panel: {references}; right: the row. A line a seed, better ones solid and blue, worse ones "
-             "dashed and orange; black: the mean.", *gaps)  # fmt: skip
-    height = 0.4 + 2.0 * -(-len(found) // IN_A_LINE)
-    width = style.WIDTH if len(found) > 2 else 4.5
-    return Drawn(COLUMNS, numbers, notes, gaps, (width, height), lambda picture: _paint(picture, view, found))
+    notes = [f"Left in each panel: {references}; right: the row. A line a seed, better ones solid and blue, worse ones "
+             "dashed and orange; black: the mean."]  # fmt: skip
+    notes += [] if _shared(view, found) else ["Each panel has a scale of its own."]
+    height = 0.4 + 2.0 * -(-len(found) // _in_a_line(view)) * style.tall(view.spec.look)
+    width = view.spec.look.width or (style.WIDTH if len(found) > 2 else 4.5)
+    return Drawn(COLUMNS, numbers, (*notes, *gaps), gaps, (width, height), lambda picture: _paint(picture, view, found))
+
+
+def _in_a_line(view: View) -> int:
+    return max(1, int(IN_A_LINE * style.room(view.spec.look)))
+
+
+def _shared(view: View, found: tuple[Slope, ...]) -> bool:
+    """Whether all panels have one scale."""
+    ends = np.array([(min(*each.before, *each.after), max(*each.before, *each.after)) for each in found])
+    usual = float(np.median(ends[:, 1] - ends[:, 0]))
+    return bool(view.spec.ylim or not usual or ends[:, 1].max() - ends[:, 0].min() <= FAR * usual)
 
 
 def _paint(picture: "Picture", view: View, found: tuple[Slope, ...]) -> None:
-    axes = style.panels(picture, len(found), IN_A_LINE)
-    for panel in axes[::IN_A_LINE]:
+    shared = _shared(view, found)
+    axes = style.panels(picture, len(found), _in_a_line(view), shared)
+    for panel in axes[:: _in_a_line(view)]:
         panel.set_ylabel(view.metric.heading)
     for panel, slope in zip(axes, found, strict=True):
         _panel(panel, slope, view.metric.better)
@@ -97,5 +112,6 @@ def _panel(axes: "Axes", slope: Slope, better: str | None) -> None:
     axes.plot([0, 1], means, "-", color=style.PLAIN, linewidth=2.2, marker="o", markersize=4, zorder=4)
     axes.set_xlim(-0.25, 1.25)
     axes.set_xticks([0, 1], ["baseline", "row"])
-    axes.set_title(f"{style.wrapped(style.plain(slope.label), 22, 2)}\nn = {len(slope.seeds)}", fontsize=8)
+    label = style.wrapped(style.plain(slope.label), 22, 2)
+    axes.set_title(f"{label}\nn = {len(slope.seeds)}", fontsize=style.points(8))
     style.grid(axes, "y")

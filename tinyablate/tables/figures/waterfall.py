@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyablate.tables import stats
+from tinyablate.tables.changes import OFF, ON
 from tinyablate.tables.figures import style
 from tinyablate.tables.figures.design import on_of, recipes_of
 from tinyablate.tables.figures.drawn import Drawn, NothingToDraw, View, gap_notes, interval, named
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
-COLUMNS = ("label", "column", "mean", "step", "low", "high", "n")
+COLUMNS = ("label", "change", "column", "mean", "step", "low", "high", "n")
+
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Step:
     """A row of the path, in the metric's unit."""
 
     label: str
+    """Of the row."""
+    change: str
+    """What the step to it does: `+ Mixup`, as the components tell; else the row's label."""
     column: str
     mean: float
     value: float | None
@@ -74,10 +80,21 @@ def steps(view: View, column: int, rows: Sequence[int]) -> tuple[Step, ...]:
     means, change = values.mean(axis=1).tolist(), stats.paired(values[1:], values[:-1])
     steps_, lows, highs = ([None, *_known(each)] for each in (change.value, change.low, change.high))
     heading = view.table.columns[column].label
+    changes = [view.table.rows[rows[0]].label, *(_change(view, *two) for two in itertools.pairwise(rows))]
     return tuple(
-        Step(view.table.rows[row].label, heading, mean, value, low, high, values.shape[1])
-        for row, mean, value, low, high in zip(rows, means, steps_, lows, highs, strict=True)
+        Step(view.table.rows[row].label, change, heading, mean, value, low, high, values.shape[1])
+        for row, change, mean, value, low, high in zip(rows, changes, means, steps_, lows, highs, strict=True)
     )
+
+
+def _change(view: View, before: int, after: int) -> str:
+    """What sets a row apart from the one before it on the path: the components that are switched on and off."""
+    names, rows = view.table.components, view.table.rows
+    pairs = list(zip(names, rows[before].components, rows[after].components, strict=True)) if names else []
+    switched = [(name, texts) for name, *texts in pairs if texts[0] != texts[1]]
+    if not switched or any(set(texts) != {ON, OFF} for _, texts in switched):
+        return rows[after].label
+    return ", ".join(f"{'+' if texts[1] == ON else MINUS} {name}" for name, texts in switched)
 
 
 def _known(values: stats.Array) -> list[float | None]:
@@ -105,7 +122,9 @@ def drawn(view: View) -> Drawn:
     if not found:
         raise NothingToDraw(view.sweep, "no two rows of the path have a complete seed in common")
     numbers = tuple(
-        (step.label, step.column, step.mean, step.value, step.low, step.high, step.n) for walk in found for step in walk
+        (step.label, step.change, step.column, step.mean, step.value, step.low, step.high, step.n)
+        for walk in found
+        for step in walk
     )
     gaps = gap_notes([gap for gap in view.gaps() if gap[0] in {view.label(r, c) for r in rows for c in view.columns()}])
     left_out = [view.table.rows[row].label for row in rows if view.table.rows[row].label not in
@@ -115,7 +134,8 @@ def drawn(view: View) -> Drawn:
     if left_out:
         notes.append(f"Left out without a value: {named(left_out)}; the next step holds their change too.")
     height = sum(0.7 + 0.34 * len(walk) for walk in found)
-    return Drawn(COLUMNS, numbers, (*notes, *gaps), gaps, (style.WIDTH, height), lambda picture: _paint(
+    size = (view.spec.look.width or style.WIDTH, height * style.tall(view.spec.look))
+    return Drawn(COLUMNS, numbers, (*notes, *gaps), gaps, size, lambda picture: _paint(
         picture, view, found
     ))  # fmt: skip
 
@@ -142,11 +162,15 @@ def _panel(axes: "Axes", walk: tuple[Step, ...], view: View) -> None:
             axes.plot(ends, [y, y], color=style.PLAIN, linewidth=1.2, marker="|", markersize=6, zorder=3)
     axes.plot([walk[0].mean] * 2, [0, 1.28], color=style.FAINT, linewidth=0.8)
     axes.plot([walk[0].mean, walk[-1].mean], [0, len(walk) - 1], "o", color=style.PLAIN, markersize=5.5, zorder=4)
+    axes.use_sticky_edges = False  # of bars: the last row's dot would be cut in half
     axes.set_ylim(len(walk) - 0.4, -0.6)
-    axes.set_yticks(range(len(walk)), [style.wrapped(style.plain(step.label), 30, 2) for step in walk])
+    letters = max(10, int(30 * style.room(view.spec.look)))
+    axes.set_yticks(range(len(walk)), [style.wrapped(style.plain(step.change), letters, 2) for step in walk])
+    if view.spec.xlim:
+        axes.set_xlim(*view.spec.xlim)
     beside = axes.secondary_yaxis("right")
     beside.set_yticks(range(len(walk)), [_text(step, digits) for step in walk])
-    beside.tick_params(length=0, labelsize=8)
+    beside.tick_params(length=0, labelsize=style.points(8))
     beside.spines["right"].set_visible(False)
     style.grid(axes, "x")
 

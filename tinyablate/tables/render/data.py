@@ -10,7 +10,7 @@ from tinyablate.tables.render import words
 from tinyablate.tables.render.seeds import Seed, seeds_of
 from tinyablate.tables.schema import Comparison, Table, TableCell, TableColumn, TableRow
 
-Number = Callable[[float | None, TableColumn | None], float | None]
+Number = Callable[[float | None, TableColumn | None], object]
 """How a number is written, given the column in whose unit it is; None: a p-value or a correlation."""
 
 
@@ -24,28 +24,53 @@ def _rounded(value: float | None, column: TableColumn | None) -> float | None:
     return words.rounded(value, column)
 
 
+def _rounded_text(value: float | None, column: TableColumn | None) -> str | None:
+    """The same with its trailing zeros."""
+    if value is None or column is None:
+        return None if value is None else f"{value:.3f}"
+    return words.number(value, column).replace(",", "")
+
+
 # ---- csv -------------------------------------------------------------------------------------------------------------
 
-_COLUMNS = (
-    "label", "group", "column", "metric", "mean", "sd", "n", "n_planned", "delta", "delta_low", "delta_high", "state",
-    "unit", "low", "high", "standing",
-)  # fmt: skip
-_MORE = ("sweep", "rule", "block_low", "block_high", "p", "p_holm", "verdict", "predicted_low", "predicted_high")
+_COLUMNS: dict[str, type] = {
+    "label": str, "group": str, "column": str, "metric": str, "mean": float, "sd": float, "n": int, "n_planned": int,
+    "delta": float, "delta_low": float, "delta_high": float, "state": str, "unit": str, "low": float, "high": float,
+    "standing": str,
+}  # fmt: skip
+_MORE: dict[str, type] = {
+    "sweep": str, "rule": str, "block_low": float, "block_high": float, "p": float, "p_holm": float, "verdict": str,
+    "predicted_low": float, "predicted_high": float, "p_raw": float, "pairs": int, "verdict_text": str, "marks": str,
+}  # fmt: skip
 """After the published numbers, so that what reads the columns before them by position goes on working."""
+
+
+def types_of(table: Table) -> dict[str, type]:
+    """Column of the CSV -> type of its values."""
+    sources = dict.fromkeys(source for column in table.columns for source in column.sources)
+    return {**_COLUMNS, **{f"published_{source}": float for source in sources}, **_MORE}
+
+
+def records(table: Table) -> Iterator[dict[str, object]]:
+    """One for each row, column and metric: the CSV's columns, None for what is not there."""
+    return (dict(zip(types_of(table), line, strict=True)) for line in _lines(table, _exact))
 
 
 def to_csv(table: Table, rounded: bool = False) -> str:
     """One line for each row, column and metric; what is not there is empty."""
-    sources = list(dict.fromkeys(source for column in table.columns for source in column.sources))
-    number: Number = _rounded if rounded else _exact
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"published_{source}" for source in sources), *_MORE])
+    writer.writerow(types_of(table))
+    writer.writerows(_lines(table, _rounded_text if rounded else _exact))
+    return text.getvalue().rstrip("\n")
+
+
+def _lines(table: Table, number: Number) -> Iterator[list[object]]:
+    sources = list(dict.fromkeys(source for column in table.columns for source in column.sources))
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             published = (number(cell.published.get(source), column) for source in sources)
-            writer.writerow([*_line(row, column, cell, number), *published, *_more(table, column, cell, number)])
-    return text.getvalue().rstrip("\n")
+            yield [*_line(row, column, cell, number), *published, *_more(table, column, cell, number)]
 
 
 def _line(row: TableRow, column: TableColumn, cell: TableCell, number: Number) -> Iterator[object]:
@@ -56,14 +81,18 @@ def _line(row: TableRow, column: TableColumn, cell: TableCell, number: Number) -
 
 
 def _more(table: Table, column: TableColumn, cell: TableCell, number: Number) -> Iterator[object]:
-    yield table.name
     found = cell.comparison
+    verdict = found.verdict if found else None
+    yield table.name
     if found is None:
-        yield from (None,) * 6
+        yield from (None,) * 5
     else:
         yield from (found.rule, number(found.block_low, column), number(found.block_high, column))
-        yield from (number(found.p, None), number(found.p_holm, None), found.verdict.kind if found.verdict else None)
+        yield from (number(found.p, None), number(found.p_holm, None))
+    yield verdict.kind if verdict else None
     yield from (number(end, column) for end in cell.predicted or (None, None))
+    yield number(found.p_raw if found else None, None)
+    yield from (cell.pairs, verdict.text if verdict else None, ", ".join(cell.marks))
 
 
 # ---- json ------------------------------------------------------------------------------------------------------------
@@ -98,6 +127,8 @@ def to_json(table: Table, rounded: bool = False) -> str:
         "question": table.question,
         "components": table.components,
         "columns": list(_columns(table)),
+        "test": table.about.test if table.about else None,
+        "family": table.about.family if table.about else None,
     }
     return "{\n" + ",\n".join(f"{_dumped(key)}: {_dumped_lines(value)}" for key, value in whole.items()) + "\n}"
 
@@ -167,4 +198,5 @@ def _comparison(found: Comparison | None, column: TableColumn, number: Number) -
         "p_holm": number(found.p_holm, None),
         "correlation": number(found.correlation, None),
         "verdict": asdict(found.verdict) if found.verdict else None,
+        "p_raw": number(found.p_raw, None),
     }

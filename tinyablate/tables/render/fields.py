@@ -1,15 +1,13 @@
 """A table's printed columns, from the widest arrangement to the narrowest. Formats choose one and draw it."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 from tinyablate.tables.render import words
+from tinyablate.tables.render.choice import EVERYTHING, Choice, FieldKind
 from tinyablate.tables.schema import Table, TableCell, TableColumn, TableRow
-
-FieldKind = Literal["component", "mean", "n", "published", "delta", "block", "p", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -77,67 +75,97 @@ class _Part:
     """The table has no other column."""
     restated: bool
     """Verdicts judge the last epoch, and the printed differences are those of the best one."""
+    choice: Choice
+
+    @property
+    def fact(self) -> bool:
+        """Whether its numbers are the same under every seed."""
+        return self.column.metric.source == "facts"
 
 
-def _parts(table: Table) -> Iterator[_Part]:
+def _parts(table: Table, choice: Choice) -> Iterator[_Part]:
     single = len(table.columns) == 1
     for at, column in enumerate(table.columns):
         cells = [row.cells[at] for row in table.rows]
-        yield _Part(at, column, table.rows, cells, single, any(map(words.restated, cells)))
+        yield _Part(at, column, table.rows, cells, single, any(map(words.restated, cells)), choice)
 
 
 # ---- arrangements ----------------------------------------------------------------------------------------------------
 
 
-def spread(table: Table, short: bool = False) -> Iterator[Block]:
+def spread(table: Table, choice: Choice = EVERYTHING, short: bool = False) -> Iterator[Block]:
     """Everything in a column of its own; `short`: verdicts in a word or two."""
-    for part in _parts(table):
-        yield [*_means(part), *_sources(part), *_deltas(part), *_judged(part, short)]
+    for part in _parts(table, choice):
+        yield from _filled([*_means(part), *_sources(part), *_deltas(part), *_judged(part, short)])
 
 
-def folded(table: Table) -> Iterator[Block]:
+def folded(table: Table, choice: Choice = EVERYTHING) -> Iterator[Block]:
     """The block interval under the interval, p under the verdict, open seeds under the mean: two lines a row."""
-    for part in _parts(table):
+    for part in _parts(table, choice):
         found = {field.kind: field for field in (*_deltas(part), *_judged(part, short=True))}
         for above, below in _FOLDS:
             if above in found and below in found:
                 found[above] = _under(found[above], found.pop(below), part)
-        yield [*_means(part, raised=True), *_sources(part), *found.values()]
+        yield from _filled([*_means(part, raised=True), *_sources(part), *found.values()])
 
 
-def stacked(table: Table) -> Iterator[Block]:
-    """Everything but published numbers under the mean: half as wide."""
-    for part in _parts(table):
-        lines: list[Iterable[str]] = [(words.mean_and_count(cell, part.column) for cell in part.cells)]
-        heads = [*_over(part)]
+def halved(table: Table, choice: Choice = EVERYTHING) -> Iterator[Block]:
+    """Verdict and p under the mean, the block interval under the interval: two lines a row, and narrower."""
+    for part in _parts(table, choice):
         judged = {field.kind: field for field in _judged(part, short=True)}
-        for field in (*_deltas(part), *filter(None, [judged.pop("block", None)])):
-            lines.append(field.texts)
-            heads.append(_inside(field, part))
-        if judged:
-            lines.append(map(_verdict_and_p, part.cells))
-            heads.append(", ".join(field.name for field in reversed(judged.values())).replace(", last epoch: ", ", "))
+        block, deltas = judged.pop("block", None), list(_deltas(part))
+        if block and deltas:
+            deltas = [_under(deltas[0], block, part)]
+        elif block:
+            deltas = [block]
+        yield from _filled([*_first(part, judged, []), *_sources(part), *deltas])
+
+
+def stacked(table: Table, choice: Choice = EVERYTHING) -> Iterator[Block]:
+    """Everything but published numbers under the mean: half as wide."""
+    for part in _parts(table, choice):
+        judged = {field.kind: field for field in _judged(part, short=True)}
+        inner = [*_deltas(part), *filter(None, [judged.pop("block", None)])]
+        yield from _filled([*_first(part, judged, inner), *_sources(part)])
+
+
+def _filled(block: Block) -> Iterator[Block]:
+    """The block, if anything of it is shown."""
+    if block:
+        yield block
+
+
+def _first(part: _Part, judged: Mapping[FieldKind, Field], inner: Sequence[Field]) -> Iterator[Field]:
+    """Mean and n, below them `inner`, then verdict and p."""
+    names, lines = [*_both_name(part)], [_both(part)] if _both(part) else []
+    own = len(names)
+    for field in inner:
+        lines.append(field.texts)
+        names.append(_inside(field, part))
+    if judged:
+        lines.append(tuple(_verdict_and_p(cell, judged) for cell in part.cells))
+        names.append(", ".join(field.name for field in reversed([*judged.values()])).replace(", last epoch: ", ", "))
+    if lines:
         texts = tuple("\n".join(filter(None, each)) for each in zip(*lines, strict=True))
-        name = "\n".join([_mean_name(part.column), *heads[len(_over(part)) :]])
-        alone = part.column.metric.source == "facts" and len(heads) == len(_over(part))
-        mean = Field("mean", name, tuple(heads), texts, part.at, alone, _standings(part))
-        yield [broken(mean), *_sources(part)]
+        head, alone = (*_over(part), *names[own:]), part.fact and len(lines) == 1
+        yield broken(Field("mean", "\n".join(names), head, texts, part.at, alone, _standings(part)))
 
 
-def crossed(table: Table) -> Iterator[Block]:
-    """Of a two-way table: a column for each level of its second field."""
-    for part in _parts(table):
+def crossed(table: Table, choice: Choice = EVERYTHING) -> Iterator[Block]:
+    """Of a two-way table: a column for each level of its second field; it has means, n and published numbers alone."""
+    for part in _parts(table, choice):
         head = words.line(part.column.label)
-        texts = tuple(_crossed_cell(cell, part.column) for cell in part.cells)
+        texts = tuple(_crossed_cell(cell, part.column, choice) for cell in part.cells)
         yield [Field("mean", head, (head,), texts, part.at, marks=_standings(part, always=True))]
 
 
-def components(table: Table) -> Block:
+def components(table: Table, choice: Choice = EVERYTHING) -> Block:
     """The columns of ✓ and ✗ before the numbers; a heading takes a line for each of its words."""
     return [
         Field("component", words.line(label), tuple(words.line(label).split(" ")),
               tuple(words.line(row.components[at]) if at < len(row.components) else "" for row in table.rows))
         for at, label in enumerate(table.components)
+        if choice.shows("component")
     ]  # fmt: skip
 
 
@@ -201,26 +229,45 @@ def over(table: Table, at: int) -> str:
 
 def _means(part: _Part, raised: bool = False) -> Iterator[Field]:
     """Mean and n, in one if there are other columns; `raised`: which seeds are open stands under the mean."""
-    column, marks = part.column, _standings(part)
+    column, marks, choice = part.column, _standings(part), part.choice
     if not part.single:
-        both = tuple(words.mean_and_count(cell, column) for cell in part.cells)
-        right = column.metric.source == "facts"  # which have no counts behind them
-        yield Field("mean", _mean_name(column), _over(part), both, part.at, right, marks)
+        if texts := _both(part):
+            (name,) = _both_name(part)
+            yield Field("mean", name, _over(part), texts, part.at, part.fact, marks)  # facts have no counts behind them
         return
     means, counts = [words.mean(cell, column) for cell in part.cells], [words.count(cell) for cell in part.cells]
     if raised:
         means = ["\n".join([mean, *cell.marks]) for mean, cell in zip(means, part.cells, strict=True)]
         counts = [count.partition(";")[0] for count in counts]
-    yield Field("mean", "mean ± sd", (*_over(part), "mean ± sd"), tuple(means), part.at, right=True, marks=marks)
-    yield Field("n", "n", ("n",), tuple(counts), part.at)
+    if choice.shows("mean"):
+        yield Field("mean", "mean ± sd", (*_over(part), "mean ± sd"), tuple(means), part.at, right=True, marks=marks)
+    if choice.shows("n"):
+        yield Field("n", "n", ("n",), tuple(counts), part.at)
 
 
-def _mean_name(column: TableColumn) -> str:
-    return "value" if column.metric.source == "facts" else "mean ± sd (n)"
+def _both(part: _Part) -> tuple[str, ...]:
+    """Mean and n of each cell, as far as they are shown."""
+    mean, n = part.choice.shows("mean"), part.choice.shows("n")
+    if mean and n:
+        return tuple(words.mean_and_count(cell, part.column) for cell in part.cells)
+    if mean:
+        return tuple(words.mean(cell, part.column) for cell in part.cells)
+    return tuple(map(words.count, part.cells)) if n else ()
+
+
+def _both_name(part: _Part) -> tuple[str, ...]:
+    """What these texts are called."""
+    mean, n = part.choice.shows("mean"), part.choice.shows("n")
+    if not mean:
+        return ("n",) if n else ()
+    if part.fact:
+        return ("value",)
+    spread = " ± sd" if any(cell.sd is not None for cell in part.cells) else ""
+    return (f"mean{spread}{' (n)' if n else ''}",)
 
 
 def _sources(part: _Part) -> Iterator[Field]:
-    for source in part.column.sources:
+    for source in part.column.sources if part.choice.shows("published") else ():
         name = words.line(source)
         head = (name,) if part.single else (words.near(part.column), name)
         texts = tuple(words.published(cell, part.column, source) for cell in part.cells)
@@ -229,25 +276,29 @@ def _sources(part: _Part) -> Iterator[Field]:
 
 
 def _deltas(part: _Part) -> Iterator[Field]:
-    if part.column.compared:
-        head = ("Δ to baseline", "[95 % interval]") if part.single else (words.near(part.column), "Δ [95 % interval]")
+    asked = part.choice.asks("delta") if part.fact else part.choice.shows("delta")
+    if part.column.compared and asked:
+        ends = ("[95 % interval]",) if any(cell.delta_low is not None for cell in part.cells) else ()
+        name = " ".join(["Δ", *ends])
+        head = ("Δ to baseline", *ends) if part.single else (words.near(part.column), name)
         pairs = zip(part.rows, part.cells, strict=True)
-        deltas = tuple(words.delta(row, cell, part.column) for row, cell in pairs)
-        yield Field("delta", "Δ [95 % interval]", head, deltas, part.at)
+        yield Field("delta", name, head, tuple(words.delta(row, cell, part.column) for row, cell in pairs), part.at)
 
 
 def _judged(part: _Part, short: bool) -> Iterator[Field]:
     """Block interval, p and verdict, as far as any cell has them; the latter two only where some verdict is one."""
-    cells, column = part.cells, part.column
-    blocks = tuple(words.block(cell, column, part.restated) for cell in cells)
+    cells, column, choice = part.cells, part.column, part.choice
     last, name = ("last epoch:",) if part.restated else (), "Δ [block]" if part.restated else "block interval"
-    yield from _told("block", name, (*last, name) if part.restated else ("block", "[95 % interval]"), blocks, part)
-    if all(cell.comparison.verdict.kind == "too few seeds" for cell in cells
-           if cell.comparison and cell.comparison.verdict):  # fmt: skip
-        return  # the footnote says it once for all of them
-    yield from _told("p", "p", (*last, "p"), tuple(map(words.chance, cells)), part)
-    verdicts = tuple(words.verdict(cell, short) for cell in cells)
-    yield from _told("verdict", "verdict", (*last, "verdict"), verdicts, part)
+    if choice.shows("block"):
+        blocks = tuple(words.block(cell, column, part.restated) for cell in cells)
+        yield from _told("block", name, (*last, name) if part.restated else ("block", "[95 % interval]"), blocks, part)
+    found = [cell.comparison.verdict.kind for cell in cells if cell.comparison and cell.comparison.verdict]
+    alike = all(kind == "n too small" for kind in found)  # the footnote says it once for all of them
+    if choice.asks("p") if alike else choice.shows("p"):
+        yield from _told("p", "p", (*last, "p"), tuple(map(words.chance, cells)), part)
+    if choice.asks("verdict") if alike else choice.shows("verdict"):
+        verdicts = tuple(words.verdict(cell, short) for cell in cells)
+        yield from _told("verdict", "verdict", (*last, "verdict"), verdicts, part)
 
 
 def _told(kind: FieldKind, name: str, head: tuple[str, ...], texts: tuple[str, ...], part: _Part) -> Iterator[Field]:
@@ -268,8 +319,9 @@ def _p(cell: TableCell) -> str:
     return p and (f"p {p}" if p.startswith("<") else f"p = {p}")
 
 
-def _verdict_and_p(cell: TableCell) -> str:
-    return ", ".join(filter(None, (words.verdict(cell, short=True), _p(cell))))
+def _verdict_and_p(cell: TableCell, judged: Container[FieldKind]) -> str:
+    verdict = words.verdict(cell, short=True) if "verdict" in judged else ""
+    return ", ".join(filter(None, (verdict, _p(cell) if "p" in judged else "")))
 
 
 def _under(upper: Field, lower: Field, part: _Part) -> Field:
@@ -282,12 +334,13 @@ def _under(upper: Field, lower: Field, part: _Part) -> Field:
     return replace(upper, name=f"{upper.name}\n{name}", head=(*upper.head, name), texts=tuple(texts))
 
 
-def _crossed_cell(cell: TableCell, column: TableColumn) -> str:
+def _crossed_cell(cell: TableCell, column: TableColumn, choice: Choice) -> str:
     """Mean and sd; below them whatever is open, and what was published."""
-    count = [] if cell.state in ("complete", "excluded") else [words.count(cell)]
+    count = [] if cell.state in ("complete", "excluded") or not choice.shows("n") else [words.count(cell)]
     published = [
         f"{words.line(source)} {words.published(cell, column, source)}{'†' if words.unexpected(cell, source) else ''}"
         for source in cell.published
+        if choice.shows("published")
     ]
     return "\n".join([words.mean(cell, column), *count, *published])
 

@@ -10,21 +10,23 @@ from html import escape
 from importlib.resources import files
 
 from tinyablate.tables.render import fields, words
+from tinyablate.tables.render.choice import EVERYTHING, Choice
 from tinyablate.tables.render.fields import Block, Field, Label
+from tinyablate.tables.render.notes import notes_of
 from tinyablate.tables.render.seeds import Seed, seeds_of
 from tinyablate.tables.schema import Table, TableCell, TableColumn
 
 _BREAK = "<br>"
 
 
-def fragment(table: Table) -> str:
+def fragment(table: Table, choice: Choice = EVERYTHING) -> str:
     """A `<figure class="sweep-table">`: the table with its caption, and its footnotes as a list.
 
     Cells of numbers have their exact value in `data-value`, and those of means the seeds' values in `data-seeds` (a
     JSON list of [seed, value or null, state, trial's key]) and, for the pointer, in `title`. Rows are `data-row`.
     """
-    blocks = list(fields.crossed(table) if table.axes else fields.spread(table))
-    own = fields.components(table)
+    blocks = list(fields.crossed(table, choice) if table.axes else fields.spread(table, choice))
+    own = fields.components(table, choice)
     flat = [*own, *itertools.chain.from_iterable(blocks)]
     seeds = seeds_of(table)
     name = f' data-sweep="{_text(table.name)}"' if table.name else ""
@@ -38,13 +40,13 @@ def fragment(table: Table) -> str:
             "</thead>",
             *_bodies(table, flat, seeds),
             "</table>",
-            *_notes(table),
+            *_notes(notes_of(table, choice)),
             "</figure>",
         ]
     )
 
 
-def page(tables: Sequence[Table]) -> str:
+def page(tables: Sequence[Table], choice: Choice = EVERYTHING) -> str:
     """A whole document of these tables, one below the other, with its style inside."""
     titles = " · ".join(words.line(table.title) for table in tables)
     style = files("tinyablate.tables.render").joinpath("table.css").read_text(encoding="utf-8").strip()
@@ -60,7 +62,7 @@ def page(tables: Sequence[Table]) -> str:
             "</head>",
             "<body>",
             "<main>",
-            *map(fragment, tables),
+            *(fragment(table, choice) for table in tables),
             "</main>",
             "</body>",
             "</html>",
@@ -85,10 +87,10 @@ def _caption(table: Table) -> Iterator[str]:
     yield "</caption>"
 
 
-def _notes(table: Table) -> Iterator[str]:
-    if table.footnotes:
+def _notes(notes: Sequence[str]) -> Iterator[str]:
+    if notes:
         yield '<figcaption><ul class="notes">'
-        yield from (f'<li dir="auto">{_text(note)}</li>' for note in table.footnotes)
+        yield from (f'<li dir="auto">{words.minus(_text(note))}</li>' for note in notes)
         yield "</ul></figcaption>"
 
 
@@ -148,6 +150,8 @@ def _row(table: Table, label: Label, flat: Sequence[Field], seeds: Seeds) -> str
 
 def _cell(table: Table, field: Field, index: int, seeds: Seeds) -> str:
     number, rest, more = field.lines(index)
+    if field.kind != "component":
+        number, rest, more = words.minus(number), words.minus(rest), [*map(words.minus, more)]
     text = f"<strong>{escape(number)}</strong>" if field.strong(index) else escape(number)
     whole = _BREAK.join([text + escape(field.mark(index) + rest), *map(escape, more)])
     if field.column < 0:
@@ -184,7 +188,8 @@ def _replicates(seeds: Sequence[Seed], column: TableColumn) -> str:
     if not seeds:
         return ""
     told = [
-        f"seed {each.seed}: {each.state if each.value is None else words.number(each.value, column)}" for each in seeds
+        f"seed {each.seed}: {each.state if each.value is None else words.minus(words.number(each.value, column))}"
+        for each in seeds
     ]
     data = json.dumps(seeds, separators=(",", ":"))
     return f' title="{_lines(told)}" data-seeds="{escape(data)}"'

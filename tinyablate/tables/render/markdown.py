@@ -5,14 +5,16 @@ import re
 from collections.abc import Sequence
 
 from tinyablate.tables.render import fields, words
+from tinyablate.tables.render.choice import EVERYTHING, Choice
 from tinyablate.tables.render.fields import Field
+from tinyablate.tables.render.notes import notes_of
 from tinyablate.tables.schema import Table
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Table, choice: Choice = EVERYTHING) -> str:
     """One line for each row, everything in a column of its own; the lines of a cell are parted by ` · `."""
-    blocks = fields.crossed(table) if table.axes else fields.spread(table)
-    printed = [*fields.components(table), *itertools.chain.from_iterable(blocks)]
+    blocks = fields.crossed(table, choice) if table.axes else fields.spread(table, choice)
+    printed = [*fields.components(table, choice), *itertools.chain.from_iterable(blocks)]
     lines = [_row(["Row", *(" ".join(_head(field)) for field in printed)]), _rule(printed)]
     for label in fields.labels(table.rows):
         if label.index is None:
@@ -21,8 +23,14 @@ def markdown(table: Table) -> str:
             own = f"*{escaped(label.text)}*" if label.null else escaped(label.text)
             lines.append(_row([own, *(_cell(field, label.index) for field in printed)]))
     above = [text for line in (table.question, words.above(table)) if line for text in (escaped(words.line(line)), "")]
-    notes = [""] * bool(table.footnotes) + [f"- {_paragraph(note)}" for note in table.footnotes]
+    notes = listed(notes_of(table, choice))
+    notes = [""] * bool(notes) + notes
     return "\n".join([f"### {escaped(words.line(table.title)).rstrip('# ')}", "", *above, *lines, *notes])
+
+
+def listed(notes: Sequence[str]) -> list[str]:
+    """Footnotes as the lines of a list."""
+    return [f"- {_paragraph(note)}" for note in notes]
 
 
 def _head(field: Field) -> list[str]:

@@ -44,6 +44,18 @@ _ACCENTS = {
 }  # fmt: skip
 """Accents that LaTeX's oldest text encoding, OT1, can put on any letter."""
 
+_WIDTHS = {
+    character: width
+    for width, characters in {
+        0.278: "!',.:;[]_`il", 0.306: "fj", 0.333: "- ", 0.361: "I", 0.389: "()t", 0.392: "r", 0.394: "s", 0.444: "cez",
+        0.472: "?", 0.514: "J", 0.528: "kqvxy", 0.556: "Sbdhnpu", 0.611: "Z", 0.625: "L", 0.653: "F",
+        0.681: "EP", 0.708: "B", 0.722: "CTw", 0.736: "R", 0.75: "AHNUVXY", 0.764: "D", 0.778: "&+=@KOQ±−≈<>×",
+        0.785: "G", 0.833: "#%mΔ✓", 0.917: "M", 1.0: "→", 1.028: "W",
+    }.items()
+    for character in characters
+}  # fmt: skip
+"""Of characters in em: cmr10.tfm and cmsy10.tfm (Computer Modern, TeX Live 2024). Others: half an em."""
+
 _BELOW = ("\N{COMBINING CEDILLA}", "\N{COMBINING DOT BELOW}")
 _DOTLESS = {"i": r"\i", "j": r"\j"}
 """An accent takes the place of the dot."""
@@ -64,7 +76,21 @@ def escaped(text: str) -> str:
 
 def numeric(text: str) -> str:
     """A text of our own with numbers: escaped, minus signs as such, spaces within numbers unbreakable."""
-    return re.sub(r"(?<![\w.])-(?=\.?\d)", "$-$", escaped(text)).replace(r" $\pm$ ", r"~$\pm$~")
+    return _MINUS.sub("$-$", escaped(text)).replace(r" $\pm$ ", r"~$\pm$~")
+
+
+_MINUS = re.compile(r"(?<![\w.])-(?=\.?\d)")
+
+
+def width(text: str) -> float:
+    """How wide `numeric(text)` is, in em of the usual font; what pdflatex sets as code points as wide as these."""
+    return sum(map(_width, text)) + 0.445 * len(_MINUS.findall(text))  # by which a minus is wider than a hyphen
+
+
+def _width(character: str) -> float:
+    if _plain(character) is None:
+        return 4.0
+    return _WIDTHS.get(character, 0.5)
 
 
 def _plain(character: str) -> str | None:

@@ -3,19 +3,14 @@
 Every format for people takes its texts from here; it knows no format.
 """
 
-from tinyablate.tables.schema import Table, TableCell, TableColumn, TableRow, VerdictKind
+import re
+from dataclasses import replace
+
+from tinyablate.tables.schema import Table, TableCell, TableColumn, TableRow
+from tinyablate.tables.words import SMALL
 
 NOTHING = "—"
 """A cell without a value."""
-
-SHORT: dict[VerdictKind, str] = {
-    "better": "better",
-    "worse": "worse",
-    "equivalent": "equivalent",
-    "no difference": "undecided",
-    "too few seeds": "n too small",
-}
-"""A verdict where its whole text does not fit; the numbers of that text stand beside it, in the interval."""
 
 
 def line(text: str) -> str:
@@ -25,10 +20,16 @@ def line(text: str) -> str:
     return " ".join(text.split())
 
 
+def minus(text: str) -> str:
+    """A text of our own with minus signs before its numbers instead of hyphens; within words and ranges they stay."""
+    return _MINUS.sub("\N{MINUS SIGN}", text)
+
+
+_MINUS = re.compile(r"(?<![\w.])-(?=\.?\d)")
+
+
 def number(value: float, column: TableColumn, sign: str = "") -> str:
     """`value` in the column's unit, rounded to its digits; with `sign` `+` above zero too."""
-    if column.metric.better is None and 0 < abs(value) < 0.1:  # a small model's 0.0014 G
-        return f"{value:{sign}.2g}"
     return f"{value:{sign}z,.{column.digits}f}"  # z: what rounds to zero has no minus
 
 
@@ -113,12 +114,16 @@ def verdict(cell: TableCell, short: bool = False) -> str:
     if cell.comparison is None or cell.comparison.verdict is None:
         return ""
     found = cell.comparison.verdict
-    return SHORT[found.kind] if short else line(found.text)
+    return found.kind if short else line(found.text)
 
 
 def published(cell: TableCell, column: TableColumn, source: str) -> str:
-    """The number that `source` gives, or nothing."""
-    return number(cell.published[source], column) if source in cell.published else ""
+    """The number that `source` gives, or nothing; a large count beside a small one of ours has the metric's digits."""
+    if source not in cell.published:
+        return ""
+    value = cell.published[source]
+    apart = column.metric.better is None and abs(value) >= SMALL > abs(cell.mean or 0.0)
+    return number(value, replace(column, digits=column.metric.digits) if apart else column)
 
 
 def unexpected(cell: TableCell, source: str) -> bool:

@@ -25,7 +25,7 @@ from tinyablate.tables.stats.divergence import Rates, rates
 from tinyablate.tables.stats.images import Components, McNemar, components, mcnemar
 from tinyablate.tables.stats.power import POWER, detect_pairs, detectable
 from tinyablate.tables.stats.signflip import Test, holm, least_p, least_pairs, max_t, sign_flip
-from tinyablate.tables.stats.stages import stein, stein_interval
+from tinyablate.tables.stats.stages import stein, stein_half_width, stein_interval, stein_pairs
 from tinyablate.tables.stats.verdicts import verdict
 
 __all__ = [
@@ -61,7 +61,9 @@ __all__ = [
     "sign_flip",
     "spread",
     "stein",
+    "stein_half_width",
     "stein_interval",
+    "stein_pairs",
     "t_quantile",
     "verdict",
     "welch",

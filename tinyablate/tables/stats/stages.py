@@ -23,8 +23,21 @@ def stein(first: Array, half_width: float, most: int) -> int:
     one = spread(first)
     if one.n < 2:
         return min(len(first), most)
-    asked = (float(t_quantile(one.n - 1)) * float(one.sd) / half_width) ** 2
-    return min(max(len(first), math.ceil(min(asked, most) - 1e-9)), most)
+    return min(max(len(first), stein_pairs(int(one.n), float(one.sd), half_width)), most)
+
+
+def stein_pairs(first: int, sd: float, half_width: float) -> int:
+    """The same from the first stage's number of values and their sd, however many that are.
+
+    max(first, ceil(t^2 sd^2 / half_width^2)); 1e-9 is more than the rounding of a half width that is just met.
+    """
+    asked = (float(t_quantile(np.array(first - 1))) * sd / half_width) ** 2
+    return max(first, math.ceil(asked - 1e-9))
+
+
+def stein_half_width(first: int, sd: float, pairs: int) -> float:
+    """What `pairs` values in all make of it: t sd / sqrt(pairs), t on `first` - 1 degrees of freedom."""
+    return float(t_quantile(np.array(first - 1))) * sd / math.sqrt(pairs)
 
 
 def stein_interval(values: Array, first: int) -> Difference:

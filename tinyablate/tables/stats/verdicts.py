@@ -18,6 +18,10 @@ _WORDS: dict[tuple[str | None, bool], tuple[Literal["better", "worse"], str]] = 
 """(Which end is good, whether the difference is positive) -> kind, word. Where no end is good the kind is the sign."""
 
 
+LEAST_EQUIVALENT = 3
+"""Pairs below which nothing is called equivalent."""
+
+
 def verdict(
     low: float | None,
     high: float | None,
@@ -35,7 +39,7 @@ def verdict(
 
     =======================================================  =========================================================
     n is 0                                                   None: nothing is compared
-    `margin` is declared and `p_equivalent` <= `ALPHA`       equivalent within ±margin
+    `margin` is declared, `p_equivalent` <= `ALPHA`, n > 2   equivalent within ±margin
     n < `least`                                              n too small: no result can reach 5 % below `least` seeds …
     p is not defined, or the interval is not                 None: nothing was tested (Welch's differences)
     p <= `ALPHA` and 0 lies outside of the interval          better (worse) by at least the interval's near end
@@ -45,7 +49,8 @@ def verdict(
 
     Equivalence comes first, because the margin is declared as the smallest difference that matters: where the
     difference is shown to be smaller, it being other than 0 is no news, and enough seeds make it so always (the
-    interval beside it still shows it). It comes before the number of seeds, because a t test has no least number.
+    interval beside it still shows it). It comes before the number of seeds, because a t test needs few: not 2 all the
+    same, whose sd says next to nothing (one degree of freedom, t = 12.7), however valid the test is.
     p <= `ALPHA` alone would not do: sign flips and t disagree where noise is far from normal, and the text quotes the
     interval. Nor would the interval alone: it is not adjusted for there being many rows.
 
@@ -59,10 +64,10 @@ def verdict(
     """
     if not n:
         return None
-    if margin is not None and _number(p_equivalent) <= ALPHA:
+    if margin is not None and n >= LEAST_EQUIVALENT and _number(p_equivalent) <= ALPHA:
         return Verdict("equivalent", f"equivalent within ±{margin:g}")
     if n < least:
-        return Verdict("too few seeds", _too_few(margin, least, detect, comparisons))
+        return Verdict("n too small", _too_few(margin, least, detect, comparisons))
     low, high, p = _number(low), _number(high), _number(p)
     if math.isnan(low + high + p):
         return None
@@ -71,7 +76,7 @@ def verdict(
         return Verdict(kind, f"{word} by at least {_near(min(abs(low), abs(high)), digits)}")
     ends = f"({_signed(low, digits)} to {_signed(high, digits)})"
     after = "" if low <= 0 <= high else " after correction"
-    return Verdict("no difference", f"no difference detected{after} {ends}")
+    return Verdict("undecided", f"no difference detected{after} {ends}")
 
 
 def _too_few(margin: float | None, least: int, detect: int | None, comparisons: int) -> str:

@@ -1,5 +1,6 @@
 """Texts of the commands that only look: status of a folder, answers of queries in formats that read them as markup."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tinyablate.store.query import Rows
 from tinyablate.store.records import CellOf, SweepRecord
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import text_of
+from tinyablate.terminal import say
 
 
 @pytest.fixture
@@ -76,3 +78,16 @@ def test_answers_are_literal_in_every_format() -> None:
     assert markdown[2] == "| \\<script>\\|a_b\\`   [31m\\$x\\$ 无 |"
     assert len(markdown) == 3
     assert columns_text(("label",), rows.rows).splitlines()[1] == "<script>|a_b`   [31m$x$ 无"
+
+
+def test_json_has_neither_infinity_nor_bytes() -> None:
+    """What JSON cannot say is null, and bits are told by their number, as in CSV."""
+    rows = Rows(("value", "bits"), ((float("inf"), b"\x00\x01"),))
+    assert json.loads(render_rows(rows, "json"), parse_constant=pytest.fail) == [{"value": None, "bits": "2 bytes"}]
+    assert render_rows(rows, "csv").splitlines() == ["value,bits", "inf,2 bytes"]
+
+
+def test_what_is_said_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stored name that holds a terminal's codes is told without them."""
+    say("left out: \x1b[2Jname\n  next")
+    assert capsys.readouterr().err == "left out:  [2Jname\n  next\n"

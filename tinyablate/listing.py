@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,10 +14,11 @@ def render_rows(rows: Rows, format: str) -> str:
     """A query's answer as table, csv, json or markdown."""
     if format == "csv":
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([rows.columns, *rows.rows])
+        csv.writer(text, lineterminator="\n").writerows([rows.columns, *(map(_plain, row) for row in rows.rows)])
         return text.getvalue().rstrip("\n")
     if format == "json":
-        return json.dumps([dict(zip(rows.columns, map(_plain, row), strict=True)) for row in rows.rows], indent=1)
+        found = [dict(zip(rows.columns, map(_finite, map(_plain, row)), strict=True)) for row in rows.rows]
+        return json.dumps(found, indent=1, allow_nan=False)
     texts = [[_text(value) for value in row] for row in rows.rows]
     if format == "markdown":
         from tinyablate.tables.render.markdown import escaped
@@ -29,6 +31,11 @@ def render_rows(rows: Rows, format: str) -> str:
 
 def _plain(value: Any) -> Any:
     return f"{len(value)} bytes" if isinstance(value, bytes) else value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: such a number is null there."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: Any) -> str:

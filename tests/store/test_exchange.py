@@ -279,6 +279,7 @@ def test_other_files_stay(full: Store, folder: Path, tmp_path: Path) -> None:
         ("outcomes", replaced("state", "failed"), "'failed' where only these are valid"),
         ("attempts", lambda table: table.slice(0, 0), "results of an attempt that is not there"),
         ("attempts", replaced("attempt", None), "has an attempt of number None"),
+        ("attempts", replaced("job_trials", 0), "in a job of 0 trials"),
         ("attempts", replaced("ended_at", float("inf")), "holds inf where a time belongs"),
         ("trials", replaced("updated_at", 1e300), "holds 1e\\+300 where a time belongs"),
         ("sweeps", replaced("created_at", -1.0), "holds -1 where a time belongs"),

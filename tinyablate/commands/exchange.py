@@ -1,5 +1,6 @@
 """The commands by which results leave a database and come into another."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def _next(folder: Path, db: str) -> list[str]:
     found = {row: None for batch in form.rows(folder, "sweeps", columns) for row in batch}
     for name, smoke, overrides in list(found)[:MOST_NAMED]:
         path = folder / "sweeps" / f"{name}.toml"
-        if name not in bundled.names() and not path.is_file():
+        if name not in bundled.names() and not os.path.isfile(path):  # False also of a name that no file can have
             continue
         sets = [word for each in (overrides or "").split("\n") if each for word in ("--set", each)]
         which = name if name in bundled.names() else str(path)

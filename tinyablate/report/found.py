@@ -13,6 +13,7 @@ from tinyablate.store.query import Swept, swept
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import files_of, load, load_each
 from tinyablate.sweep.schema import Sweep
+from tinyablate.tables.render.words import line
 
 NO_FILES = {"calibration"}
 """Sweeps that the program itself makes: they have no file, and nobody asks for their page."""
@@ -48,7 +49,7 @@ def stored(store: Store) -> tuple[list[Sweep], list[str]]:
             continue
         loaded.append(sweep)
         missing += _left_out(store, sweep, [each for each in run if each.text != sweep.text])
-    return loaded, list(dict.fromkeys(missing))
+    return loaded, list(dict.fromkeys(map(line, missing)))  # sweeps' names may come from an import
 
 
 def _left_out(store: Store, sweep: Sweep, others: Sequence[Swept]) -> list[str]:

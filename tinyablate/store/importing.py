@@ -100,7 +100,8 @@ def _trials(folder: Path) -> dict[str, tuple[_Trial, Recipe]]:
         trial = _Trial(*row)
         if None in (trial.seed, trial.updated_at, trial.fingerprint, trial.recipe) or trial.trial in found:
             raise StoreError(f"{folder}: trial {_short(trial.trial)} is not complete, or stands there twice")
-        _valid(folder, trial.state, STATES), _valid(folder, trial.kind, KINDS), _is_time(folder, trial.updated_at)
+        _valid(folder, trial.state, STATES), _valid(folder, trial.kind, KINDS)
+        _check_times(folder, trial.updated_at)
         if trial.recipe not in recipes:
             recipes[trial.recipe] = _recipe(folder, trial)
         if trial_key(trial.recipe, trial.seed, trial.fingerprint, trial.measured_on or "") != trial.trial:
@@ -134,7 +135,7 @@ def _valid(folder: Path, value: object, valid: Iterable[object]) -> Any:
     return value
 
 
-def _is_time(folder: Path, *values: float | None) -> None:
+def _check_times(folder: Path, *values: float | None) -> None:
     """Refuse what is no time: whoever shows it would fail."""
     for value in values:
         if value is not None and not 0 <= value <= LATEST:
@@ -212,9 +213,13 @@ class _Import:
         for key, number, *values in self._rows("attempts", names):
             row = dict(zip(names[2:], values, strict=True))
             _valid(self.folder, row["state"], ENDED)
-            _is_time(self.folder, row["started_at"], row["heartbeat_at"], row["ended_at"])
+            _check_times(self.folder, row["started_at"], row["heartbeat_at"], row["ended_at"])
             if number is None or number < 1:
                 raise StoreError(f"{self.folder}: trial {_short(key)} has an attempt of number {number}")
+            if row["job_trials"] is None or row["job_trials"] < 1:
+                raise StoreError(
+                    f"{self.folder}: trial {_short(key)} was computed in a job of {row['job_trials']} trials"
+                )
             ids[key, number] = first + len(ids)
             here = before.get(key, 0) + number
             row["environment_id"] = environments.get(row["environment_id"])
@@ -314,7 +319,7 @@ class _Import:
         known = set(self.connection.scalars(sa.select(schema.sweeps.c.digest)))
         names, new = [field.name for field in fields(SweepRecord)], 0
         for created_at, *values in self._all("sweeps", ["created_at", *names]):
-            _is_time(self.folder, created_at)
+            _check_times(self.folder, created_at)
             sweep = SweepRecord(*values)
             self.store.register_sweep(self.connection, sweep, cells.pop(sweep.digest, []), created_at)
             new += sweep.digest not in known
@@ -327,7 +332,7 @@ class _Import:
             names = [column.name for column in table.c]
             for row in self._all(table.name, names):
                 values = dict(zip(names, row, strict=True))
-                _is_time(self.folder, values["noted_at"])
+                _check_times(self.folder, values["noted_at"])
                 self.connection.execute(insert(table).on_conflict_do_nothing(), values)
 
     # ---- rows ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""A results database opened for reading alone: SQLite refuses every write, and no file is created or migrated."""
+"""A results database opened for reading alone: SQLite refuses every write, and none is created or migrated.
+
+Beside one in a folder that may be written, SQLite keeps an empty -wal and a -shm, as for any reader.
+"""
 
 import contextlib
 import itertools

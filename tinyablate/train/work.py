@@ -83,6 +83,8 @@ def prepare(job: Job) -> Work:
     mean, std = channel_statistics(recipe.data.normalize, (built.mean, built.std))
     inputs = Inputs(built.image_size, mean, std, device, built.crop_pct)
     batches = TrainBatches(recipe, data.train, inputs, classes=data.classes, seed=seed)
+    if job.kind == "train":  # a measurement shows no epoch
+        facts |= of_training(recipe, batches, data.train, built.image_size, seed).metrics()
     only_heads = frozen_trunk(built, recipe.model, recipe.data.image_size, data.classes)
     backbone, trainings = _trainings(job, recipe, built, device, steps=batches.steps, only_heads=only_heads)
     settings = dict.fromkeys(task.recipe.evaluate for task in job.tasks)
@@ -95,7 +97,7 @@ def prepare(job: Job) -> Work:
             each: backbone.evaluated(EvalSet(each, data, inputs, evaluated), each.precision) for each in settings
         },
         trainings=trainings,
-        facts={**facts, **of_training(recipe, batches, data.train, built.image_size, seed).metrics()},
+        facts=facts,
         environment=dataclasses.replace(
             devices.environment(device, data.digest, compiled=job.compile), weights_digest=job.weights_digest
         ),

@@ -1,5 +1,6 @@
 """Measured speed and memory of whole trials on a small data set."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -43,7 +44,8 @@ SHORT: dict[str, Any] = {"model__name": "test_vit", "model__args": {"depth": 1}}
 def test_a_measurement_is_an_outcome_without_epochs(lab: Lab, changed: Change, trainable: str) -> None:
     """Started, Progress up to the last window, Finished with facts and measurements; on a CPU without a peak memory."""
     recipe = changed(**SHORT, model__trainable=trainable, ema__decay=0.9)
-    started, *between, finished = list(measure_job(lab.job(lab.task("a", recipe))))
+    job = dataclasses.replace(lab.job(lab.task("a", recipe)), kind="measure")
+    started, *between, finished = list(measure_job(job))
     assert isinstance(started, Started)
     assert started.epoch == 1
     shown = [(event.step, event.steps) for event in between if isinstance(event, Progress)]

@@ -216,6 +216,7 @@ class Split:
         return self.base == other.base and self.low < other.high and other.low < self.high
 
 
+@functools.lru_cache(maxsize=256)  # every recipe of a sweep asks, most of them for the same
 def parse_split(text: str) -> Split:
     """The part that `text` names. Raises ValueError with the rule that it breaks.
 

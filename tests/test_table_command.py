@@ -68,6 +68,7 @@ def test_refusals(ran):
         (["--columns", "mean,detla"], "'detla'; did you mean 'delta'"),
         (["--notes", "short", "--out", "t.csv"], "csv always has everything"),
         (["--wide"], "only LaTeX"),
+        (["--out", ""], "'--out': is empty"),
     ):
         assert said in ran("table", "tiny", *given, code=2).stderr
     with sqlite3.connect(ran.folder / "results" / "ablations.db") as connection:

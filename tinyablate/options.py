@@ -19,6 +19,16 @@ MOST_NULL_ROWS = 100
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class GivenPath(click.Path):
+    """A path that is not empty: an unset variable of the shell is not the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The Path; an empty text is refused."""
+        if value == "":
+            self.fail("is empty; for the current folder write .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def database_of(text: str | None) -> str:
     """What `--db` means: itself, else TINYABLATE_DB, else the default."""
     return text or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE
@@ -72,7 +82,7 @@ def share_options(command: F) -> F:
 def machine_options(command: F) -> F:
     """What computes, and from which weights."""
     for option in (
-        click.option("--weights-dir", type=click.Path(path_type=Path, file_okay=False), envvar="TINYABLATE_WEIGHTS",
+        click.option("--weights-dir", type=GivenPath(path_type=Path, file_okay=False), envvar="TINYABLATE_WEIGHTS",
                      help="Folder with pretrained weights, for machines without a network [TINYABLATE_WEIGHTS]."),
         click.option("--micro-batch", type=click.IntRange(min=1),
                      help="Images per forward and backward pass [the batch, or what memory held before]. "

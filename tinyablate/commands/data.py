@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from tinyablate.commands.group import Group
-from tinyablate.options import format_option, load_one, sweep_options
+from tinyablate.options import GivenPath, format_option, load_one, sweep_options
 from tinyablate.terminal import say, show
 
 
@@ -20,7 +20,7 @@ def data_group() -> None:
 
 @data_group.command("prepare")
 @click.argument("name")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="A ZIP file or a folder [download].")
+@click.option("--from", "source", type=GivenPath(path_type=Path), help="A ZIP file or a folder [download].")
 def data_prepare_command(name: str, source: Path | None) -> None:
     """Make the data set NAME ready for use. Nothing half-written is ever taken for whole.
 
@@ -55,7 +55,7 @@ def data_verify_command(name: str) -> None:
 @click.option("--images", type=click.IntRange(1, 64), default=8, show_default=True, help="Images a row.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     help="Where to write it: .html or .png [results/preview/SWEEP.html].",
 )
 @format_option("table", "csv", "json", "markdown", default="table")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tinyablate.options import database_of, database_option
+from tinyablate.options import GivenPath, database_of, database_option
 from tinyablate.terminal import say, show
 
 MOST_NAMED = 3
@@ -14,7 +14,7 @@ MOST_NAMED = 3
 
 
 @click.command("export")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=GivenPath(path_type=Path, file_okay=False))
 @click.argument("sweeps", metavar="[SWEEP]...", nargs=-1)
 @click.option("--anonymous", is_flag=True, help="Machines are called host-1, …; error messages are left out.")
 @database_option
@@ -35,7 +35,7 @@ def export_command(folder: Path, sweeps: tuple[str, ...], anonymous: bool, db: s
 
 
 @click.command("import")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=GivenPath(path_type=Path, file_okay=False))
 @database_option
 def import_command(folder: Path, db: str) -> None:
     """Take the results in DIR, which `tinyablate export` wrote, into the database; what is complete here stays.

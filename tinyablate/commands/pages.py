@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyablate.errors import SweepError, UsageError
-from tinyablate.options import change_options, database_option, load_all
+from tinyablate.options import GivenPath, change_options, database_option, load_all
 from tinyablate.terminal import say, show
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ machine_option = click.option(
 @database_option
 @machine_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write it [results/report]; what an "
+    "--out", type=GivenPath(path_type=Path), metavar="FOLDER", help="Where to write it [results/report]; what an "
     "earlier report left there goes.",
 )  # fmt: skip
 def report_command(

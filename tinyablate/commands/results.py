@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tinyablate.options import database_option, format_option, load_all, sweep_options
+from tinyablate.options import GivenPath, database_option, format_option, load_all, sweep_options
 from tinyablate.terminal import say, show
 
 
@@ -16,7 +16,7 @@ from tinyablate.terminal import say, show
 @format_option("terminal", "markdown", "latex", "html", "csv", "json", default="terminal")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=GivenPath(path_type=Path),
     metavar="PATH",
     help="Write it: to a file (.tex, .md, .html, .csv, .json, .txt), else to a folder, in every format.",
 )
@@ -90,7 +90,7 @@ def table_command(
 @click.option("--notes/--no-notes", default=True, help="Without: no notes in the picture; stderr has them.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     help="Where to write it: .svg, .pdf or .png [results/figures/SWEEP-KIND.svg].",
 )
 def figure_command(

@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from tinyablate.errors import UsageError
-from tinyablate.options import database_option, format_option, load_all, machine_options, share_options, sweep_options
+from tinyablate.options import (
+    GivenPath,
+    database_option,
+    format_option,
+    load_all,
+    machine_options,
+    share_options,
+    sweep_options,
+)
 from tinyablate.terminal import say, show
 
 
@@ -23,7 +31,7 @@ def sweeps_command(format_: str) -> None:
 
 @click.command("copy")
 @click.argument("sweep")
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("sweeps"))
+@click.argument("folder", type=GivenPath(path_type=Path), default=Path("sweeps"))
 def copy_command(sweep: str, folder: Path) -> None:
     """Copy a bundled sweep, with the files it extends, into FOLDER [./sweeps] to edit it; or a whole folder of them."""
     from tinyablate import bundled

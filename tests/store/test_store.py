@@ -365,3 +365,16 @@ def test_a_measurement_of_version_3_is_kept(version: int, tmp_path: Path) -> Non
         assert rows(store, "SELECT e.seconds, e.jobs FROM estimates e JOIN sweeps s ON s.id = e.sweep_id") == [
             (12.5, 2)
         ]
+
+
+def test_ctrl_c_while_closing_is_itself(store: Store, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    """A second signal may come while connections close: it passes on, and the pool logs no traceback of it."""
+
+    def interrupted(connection: object) -> None:
+        raise KeyboardInterrupt
+
+    store.states(["a"])
+    monkeypatch.setattr(store.engine().dialect, "do_close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.close()
+    assert not caplog.records

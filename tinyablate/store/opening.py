@@ -1,6 +1,7 @@
 """Opening a database file: which file, is it ours, is its schema current, is its file system fit. No results."""
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ import sqlalchemy as sa
 from tinyablate import __version__
 from tinyablate.errors import StoreError, WorkError
 from tinyablate.store import schema
+
+logging.getLogger("sqlalchemy.pool").setLevel(
+    logging.CRITICAL
+)  # else Ctrl-C while a connection closes prints a traceback
 
 BUSY_SECONDS = int(os.environ.get("TINYABLATE_BUSY_SECONDS", "60"))
 """How long a writer waits for another; as long as a lease lasts. Settable so that a test need not wait."""

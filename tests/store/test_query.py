@@ -14,7 +14,7 @@ from tinyablate.job import Outcome
 from tinyablate.store import store as store_module
 from tinyablate.store.columns import views
 from tinyablate.store.parquet import mirror
-from tinyablate.store.query import bits_of, device_hours, epoch_bits, noted, outcomes_of, run_sql, swept
+from tinyablate.store.query import bits_of, device_hours, noted, outcomes_of, run_sql, swept
 from tinyablate.store.records import CellOf, NewTrial, SweepRecord
 from tinyablate.store.store import Store
 
@@ -161,7 +161,7 @@ def test_device_hours_are_the_share_of_a_job(store: Store, trials: list[NewTrial
 
 
 def test_bits_are_those_of_the_epoch_asked_for(store: Store, trials: list[NewTrial], outcome_of: OutcomeOf) -> None:
-    """Of the best and of the last epoch, and of all of them in order; what has none is left out."""
+    """Of the best and of the last epoch; what has none is left out."""
     (claim,) = store.claim([trials[0].key], "job")
     whole = outcome_of(trials[0])
     tops = (80.0, 90.0, 70.0)
@@ -173,8 +173,6 @@ def test_bits_are_those_of_the_epoch_asked_for(store: Store, trials: list[NewTri
     keys = [trial.key for trial in trials]
     assert bits_of(store, keys, "best") == {keys[0]: b"\x02"}
     assert bits_of(store, keys, "last") == {keys[0]: b"\x03"}
-    assert epoch_bits(store, keys[0]) == ((1, 2, 3), tops, (b"\x01", b"\x02", b"\x03"))
-    assert epoch_bits(store, keys[1]) == ((), (), ())
     assert noted(store, keys, ["extra", "parameters"]) == {keys[0]: {"extra": 1.5, "parameters": 5.0}}
 
 

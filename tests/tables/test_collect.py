@@ -11,7 +11,7 @@ from tinyablate.job import Outcome
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
 from tinyablate.sweep.schema import Sweep
-from tinyablate.tables.collect import collect, table_text
+from tinyablate.tables.collect import collect, printed
 
 TEXT = """
 title = "Speed"
@@ -80,7 +80,7 @@ def test_each_metric_from_its_trial(sweep, store, fill):
     }
     assert shown(asked, store, 1)["relative_epoch_time"] == (pytest.approx(1.85), "complete")
     assert shown(asked, store, 1)["macs"] == (pytest.approx(5.5), "complete")
-    assert "| 1.85 ± 0.07 [1.21, 2.49] (2) |" in table_text(asked, store, "markdown")
+    assert "| 1.85 ± 0.07 [1.21, 2.49] (2) |" in printed([collect(asked, store)], "markdown")
 
 
 def test_kinds_have_their_own_state(sweep, store, fill):

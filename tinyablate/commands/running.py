@@ -64,7 +64,6 @@ def plan_command(
     Changes nothing. Time and disk are estimated from earlier trials of the same model, data, resolution, batch and
     device; with --calibrate, which keeps what it measures in the database, from a few steps where there are none.
     """
-    from tinyablate import calibrate as calibration
     from tinyablate.describe import describe_plan
     from tinyablate.estimates import devices_of, plan_against
     from tinyablate.preflight import check_models
@@ -74,6 +73,8 @@ def plan_command(
     devices = devices_of(device, slots, trials_per_gpu)
     plan, estimate = plan_against(sweeps, db, devices, facts, share)
     if calibrate and estimate.unknown:
+        from tinyablate import calibrate as calibration  # late: it runs and shows tables, which a plan need not load
+
         calibration.calibrate(estimate, db, facts, micro_batch=micro_batch, weights_dir=weights_dir)
         plan, estimate = plan_against(sweeps, db, devices, facts, share)
     show(describe_plan(sweep, plan, estimate, format_))

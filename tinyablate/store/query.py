@@ -115,30 +115,6 @@ def bits_of(store: Store, keys: Sequence[str], rule: Literal["best", "last"]) ->
     return dict(_by_keys(store, wanted, keys))
 
 
-class EpochBits(NamedTuple):
-    """What a trial got right over its epochs."""
-
-    epochs: tuple[int, ...]
-    val_top1: tuple[float, ...]
-    """Percent."""
-    bits: tuple[bytes, ...]
-    """Per epoch as `bits_of` gives them; `cross_fit.unpacked` makes an array of them."""
-
-
-def epoch_bits(store: Store, key: str) -> EpochBits:
-    """The bits of every epoch of the trial's accepted attempt, of the observer that its outcome is of."""
-    t, o, e, c = schema.trials.c, schema.outcomes.c, schema.epochs.c, schema.correctness.c
-    wanted = (
-        sa.select(t.key, e.epoch, e.val_top1, c.bits)
-        .join_from(schema.trials, schema.outcomes, o.attempt_id == t.accepted_attempt_id)
-        .join(schema.epochs, (e.attempt_id == o.attempt_id) & (e.observer == o.observer))
-        .join(schema.correctness, (c.attempt_id == e.attempt_id) & (c.observer == e.observer) & (c.epoch == e.epoch))
-        .order_by(e.epoch)
-    )
-    columns = tuple(zip(*(values for _, *values in _by_keys(store, wanted, [key])), strict=True))
-    return EpochBits(*columns) if columns else EpochBits((), (), ())
-
-
 LOOK_UP = 3
 """Reading a trial by its key takes so many times as long as reading it where all are read in order."""
 

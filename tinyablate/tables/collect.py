@@ -38,11 +38,6 @@ from tinyablate.tables.sequential import extended, extension_text, extensions, r
 from tinyablate.tables.words import cut
 
 
-def table_text(sweep: Sweep, store: Store, format: str = "terminal", device: str = "") -> str:
-    """The sweep's table as the store has it now, as `printed` has it. See `collect`."""
-    return printed([collect(sweep, store, device)], format)
-
-
 def printed(
     tables: Sequence[Table], format: str = "terminal", rounded: bool = False, choice: Choice = EVERYTHING
 ) -> str:

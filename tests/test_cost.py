@@ -33,6 +33,7 @@ ONE = Devices(DEVICE, "GPU", 1)
 class KnownFacts:
     """As much as a cost needs of a model."""
 
+    parameters: int = 5_000_000
     trainable_parameters: int = 1_000_000
     splits: bool = True
 
@@ -256,15 +257,32 @@ def test_a_sweeps_share_is_part_of_the_whole() -> None:
 
 
 def test_disk_is_checkpoints_and_rows() -> None:
-    """Two float32 copies of parameters and moments per running trial; a bit per evaluated image and epoch for good."""
+    """Two files of parameters, moments and results per running trial; a bit per evaluated image and epoch for good."""
     sgd = {"optimizer__name": "sgd", "optimizer__momentum": 0.0}
     of = jobs(recipe(), recipe(**sgd), recipe(optimizer__name="lamb", ema__decay=0.9))
     found = costs(of)
-    million = 4 * 1_000_000 * cost.CHECKPOINTS
-    assert [job.checkpoint_bytes for job in found.jobs] == [3 * million, 1 * million, 4 * million]
+    million, results = 4 * 1_000_000 * cost.CHECKPOINTS, 3 * (1250 + cost.EPOCH_RESULT_BYTES) * cost.CHECKPOINTS
+    files = [3 * million + results, 1 * million + results, 4 * million + results]
+    assert [job.checkpoint_bytes for job in found.jobs] == files
     rows = 3 * 3 * (1250 + cost.EPOCH_ROW_BYTES)
-    assert found.disk_bytes == 4 * million + rows
-    assert costs(of, devices=Devices(DEVICE, "GPU", 2)).disk_bytes == 7 * million + rows
+    assert found.disk_bytes == files[2] + rows
+    assert costs(of, devices=Devices(DEVICE, "GPU", 2)).disk_bytes == files[2] + files[0] + rows
+
+
+def test_every_trial_of_a_job_writes_its_own_files() -> None:
+    """A training and its average in one job: both have checkpoints, with the learner's state in each."""
+    (both,) = costs(jobs(recipe(), recipe(ema__decay=0.9))).jobs
+    lone, average = costs(jobs(recipe(), recipe(ema__decay=0.9), share=False)).jobs
+    assert both.checkpoint_bytes == lone.checkpoint_bytes + average.checkpoint_bytes
+
+
+def test_kept_weights_take_room_for_good() -> None:
+    """With --keep-weights the whole model of every trial stays, frozen part included; a measurement leaves none."""
+    of = jobs(recipe(), recipe(optimizer__lr=0.1), metrics=("val_top1", "epoch_seconds"))
+    plain = estimate(of, History.of([]), ONE, lambda _: KnownFacts())
+    kept = estimate(of, History.of([]), ONE, lambda _: KnownFacts(), keep_weights=True)
+    assert [job.kept_bytes for job in kept.jobs] == [20_000_000, 20_000_000, 0, 0]
+    assert kept.disk_bytes == plain.disk_bytes + 40_000_000
 
 
 # ---- the store's history ---------------------------------------------------------------------------------------------
@@ -347,7 +365,7 @@ def test_estimate_and_truth_stand_side_by_side(store: Store) -> None:
     assert each.seconds == pytest.approx(400, abs=5)  # the jobs were claimed one just after the other
     assert (each.estimate.jobs, each.estimate.from_history) == (2, 2)
     assert each.estimate.device_hours == pytest.approx(2 * (3650 - 360 + 3 * (100 + 2 * 20)) / 3600, rel=1e-3)
-    text = describe_status(str(store.path), "paper/table")
+    text = describe_status(store.location.text, "paper/table")
     assert "estimated and in truth" in text
     assert "2 of 2" in text
     assert "6m4" in text.rpartition("in truth")[2]

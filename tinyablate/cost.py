@@ -30,8 +30,12 @@ EPOCH_ROW_BYTES = 130
 """Of an epoch in the database beside its bits: rows of `stored_epochs` and `correctness`, keys, indices. Measured over
 9,990 epochs: 128 with bits of 1,000 images, 130 of 2,000, 225 of 10,000, of which a page of 4 KiB holds three rows."""
 
+EPOCH_RESULT_BYTES = 320
+"""Of an epoch's result in a checkpoint beside its bits. Measured over 200 epochs: 293 with bits of 1,000 images, 322 of
+10,000."""
+
 CHECKPOINTS = 2
-"""Of a running trial: the last, and the one that takes its place."""
+"""Of a running trial: the last, and the one that takes its place, be the last an earlier attempt's."""
 
 Basis = Literal["history", "calibration"]
 
@@ -39,6 +43,8 @@ Basis = Literal["history", "calibration"]
 class Facts(Protocol):
     """What is known of a model (see `model_facts.ModelFacts`)."""
 
+    @property
+    def parameters(self) -> int: ...
     @property
     def trainable_parameters(self) -> int: ...
     @property
@@ -248,6 +254,8 @@ class JobCost:
     """While it runs."""
     stored_bytes: int
     """In the database."""
+    kept_bytes: int = 0
+    """Weights that stay where `--keep-weights` asks for them."""
 
 
 @dataclass(frozen=True)
@@ -273,9 +281,14 @@ class Estimate:
 
     @property
     def disk_bytes(self) -> int:
-        """What the database grows by, and the largest checkpoints that lie there at a time."""
+        """What the database grows by, weights that are kept, and the largest checkpoints that lie there at a time.
+
+        A running job has, of each of its trials, the last checkpoint and, while it is saved, the next one: a trial's
+        file is its own, so a job of several trials writes as many. Both are counted, whatever the number of attempts or
+        of saves within an epoch. They are gone when the trial has ended; kept weights are not.
+        """
         largest = heapq.nlargest(self.devices.slots, (job.checkpoint_bytes for job in self.jobs))
-        return sum(job.stored_bytes for job in self.jobs) + sum(largest)  # known without any speed
+        return sum(job.stored_bytes + job.kept_bytes for job in self.jobs) + sum(largest)  # known without any speed
 
     @property
     def counts(self) -> Counter[Basis]:
@@ -293,10 +306,12 @@ class Estimate:
         return tuple(job for job in self.jobs if job.speed is None)
 
 
-def estimate(jobs: Sequence[PlannedJob], history: History, devices: Devices, facts_of: FactsOf) -> Estimate:
+def estimate(
+    jobs: Sequence[PlannedJob], history: History, devices: Devices, facts_of: FactsOf, *, keep_weights: bool = False
+) -> Estimate:
     """What `jobs` would take, started in their order, each on the device that is free first; measurements run alone.
 
-    Trials that continue from a checkpoint count whole.
+    Trials that continue from a checkpoint count whole. With `keep_weights` every trial leaves its weights.
     """
     free = [0.0] * devices.slots
     costs = []
@@ -314,7 +329,8 @@ def estimate(jobs: Sequence[PlannedJob], history: History, devices: Devices, fac
             ends = heapq.heappop(free) + seconds
             heapq.heappush(free, ends)
         checkpoints, stored = _checkpoint_bytes(job, facts_of), _stored_bytes(job)
-        costs.append(JobCost(job, trial, key, speed, seconds, ends, checkpoints, stored))
+        kept = _kept_bytes(job, facts_of) if keep_weights else 0
+        costs.append(JobCost(job, trial, key, speed, seconds, ends, checkpoints, stored, kept))
     return Estimate(devices, tuple(costs))
 
 
@@ -356,7 +372,8 @@ def _evaluation_seconds(recipes: Sequence[Recipe], speed: Speed, frozen: bool) -
 
 
 def _checkpoint_bytes(job: PlannedJob, facts_of: FactsOf) -> int:
-    """Of a running job: what it trains with the optimizer's moments, and an average of it, in float32, per trial."""
+    """Of a running job, per trial: what it trains with the optimizer's moments, an average of it, in float32; and the
+    results of its epochs, all of them by the last one."""
     if job.kind == "measure":
         return 0
     total = 0
@@ -364,8 +381,17 @@ def _checkpoint_bytes(job: PlannedJob, facts_of: FactsOf) -> int:
         facts, optimizer = facts_of(trial.recipe), trial.recipe.optimizer
         moments = (optimizer.momentum > 0) if optimizer.name == "sgd" else 2
         copies = 1 + moments + (trial.recipe.ema.decay > 0)
-        total += CHECKPOINTS * 4 * copies * (facts.trainable_parameters if facts else 0)
+        results = trial.recipe.schedule.total_epochs * (EPOCH_RESULT_BYTES + -(-evaluated_images(trial.recipe) // 8))
+        total += CHECKPOINTS * (4 * copies * (facts.trainable_parameters if facts else 0) + results)
     return total
+
+
+def _kept_bytes(job: PlannedJob, facts_of: FactsOf) -> int:
+    """The whole model of each trial that is trained, in float32, frozen parts included."""
+    if job.kind == "measure":
+        return 0
+    facts = (facts_of(trial.recipe) for trial in job.trials)
+    return sum(4 * each.parameters for each in facts if each)
 
 
 def _stored_bytes(job: PlannedJob) -> int:

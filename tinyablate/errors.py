@@ -8,6 +8,8 @@
     │   ├── WeightsError           pretrained weights that are not to be had
     │   └── StoreError             a database that cannot be used
     └── WorkError              1   work that was accepted and failed
+        ├── AwayError              the database cannot be reached at present; it may come back
+        └── DiskFullError          no room is left for a result or a checkpoint
 
 Only `cli.py` turns them into exit codes; everything else raises them.
 """
@@ -59,6 +61,14 @@ class StoreError(UsageError):
 
 class WorkError(TinyablateError):
     """Accepted work failed; the message names what and how to look at it."""
+
+
+class AwayError(WorkError):
+    """The database's server cannot be reached at present, or is just starting; nothing was changed. Try again later."""
+
+
+class DiskFullError(WorkError):
+    """No room is left for a result or a checkpoint; nothing that was acknowledged is lost."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from tinyablate.cost import Devices, Estimate, History
 from tinyablate.model_facts import ModelFacts, Request, facts_of, splits_of
 from tinyablate.plan import Plan, ask, make_plan, unique
 from tinyablate.run import register
-from tinyablate.store.opening import database_path
+from tinyablate.store.location import Location
 from tinyablate.store.query import timed_trials
 from tinyablate.store.records import EstimateRecord
 from tinyablate.store.store import Store, open_existing
@@ -38,7 +38,7 @@ def plan_against(
     With `share` false every trial is a job of its own.
     """
     splits = splits_of(facts)
-    if not database_path(database).exists():
+    if not Location.of(database).exists():
         plan = make_plan([ask(sweep, devices.name) for sweep in sweeps], {}, splits=splits, share=share)
         return plan, cost_of(plan, None, devices, facts)
     with open_existing(database) as store:
@@ -47,11 +47,17 @@ def plan_against(
         return plan, cost_of(plan, store, devices, facts)
 
 
-def cost_of(plan: Plan, store: Store | None, devices: Devices, facts: Mapping[Request, ModelFacts]) -> Estimate:
+def cost_of(
+    plan: Plan,
+    store: Store | None,
+    devices: Devices,
+    facts: Mapping[Request, ModelFacts],
+    keep_weights: bool = False,
+) -> Estimate:
     """What the plan's jobs would take on these devices, by what `store` has seen; None is a store that has nothing."""
     models = {job.trials[0].recipe.model.name for job in plan.jobs}
     timed = timed_trials(store, models, devices.name) if store is not None and models else []
-    return cost.estimate(plan.jobs, History.of(timed), devices, facts_of(facts))
+    return cost.estimate(plan.jobs, History.of(timed), devices, facts_of(facts), keep_weights=keep_weights)
 
 
 def note_cost(plan: Plan, estimate: Estimate, store: Store) -> None:

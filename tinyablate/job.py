@@ -1,5 +1,6 @@
 """What passes between the driver and the training core: jobs one way, events the other, all frozen, no torch."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,9 +16,10 @@ class TrialTask:
     recipe: Recipe
     seed: int
     directory: Path
-    """This attempt's own directory; nothing outside it is ever written."""
+    """This attempt's own directory, made if it is gone; nothing outside it is ever written."""
     earlier: tuple[Path, ...] = ()
-    """Directories of earlier attempts at the trial, newest first: their checkpoints may be continued."""
+    """Directories of earlier attempts at the trial, newest first: their checkpoints may be continued. They are removed
+    as soon as the present attempt has one of its own."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Job:
     """Pass the model through torch.compile: the same numbers but for rounding, recorded with the attempt."""
     core: str = ""
     """Core version and digest of the code: a checkpoint of another core is not continued."""
+    checkpoint_minutes: float | None = None
+    """Save between two updates, besides every epoch's end, when so many minutes have passed since the last save, by a
+    monotonic clock of the learner's; None: never."""
+    keep_weights: bool = False
+    """Leave the last weights of each trial that is complete in its directory, as a file that the outcome names."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,10 @@ class EpochResult:
     correct: bytes
     """A bit per validation image in the data set's order, most significant bit first: top-1 was right."""
     seconds: float | None
-    """Wall time of the epoch's training and validation; None where the job held more than one trial."""
+    """Wall time of the epoch's training and validation, of all parts if it was cut and continued, without pauses, saves
+    and what a kill undid; None where a part of it was computed beside another trial."""
     images_per_second: float | None
-    """Training images per second; None where the job held more than one trial."""
+    """Training images per second of that time, validation left out; None as above."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class FileDigest:
     """A file that an attempt left, relative to its directory."""
 
     kind: str
+    """`weights`: a state dict of the whole model under timm's names, of an averaging observer its averages."""
     path: str
     sha256: str
     bytes: int
@@ -122,6 +131,8 @@ class Started:
 
     epoch: int
     environment: Environment
+    step: int = 0
+    """Updates of that epoch that the checkpoint has done already."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +155,15 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
+class Checkpointed:
+    """All trials of the job could now be continued after update `step` of `epoch`; also sent after every epoch's end,
+    then with the epoch's number of updates."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """The trial `key` has its outcome."""
 
@@ -153,7 +173,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A trial broke, or the whole job: `cause` is one of exception | out-of-memory | recipe | weights | data."""
+    """A trial broke, or the whole job: `cause` is one of `retries.CAUSES`."""
 
     cause: str
     message: str
@@ -162,4 +182,10 @@ class Failed:
     """The trial that broke, the others going on; empty: the job, with all its trials that have not ended."""
 
 
-Event = Started | Progress | EpochDone | Finished | Failed
+Event = Started | Progress | EpochDone | Checkpointed | Finished | Failed
+
+Due = Callable[[], bool]
+"""Asked by a learner between two units of work: should it save now, so that it could be continued from here?"""
+
+Learner = Callable[[Job, Due], Iterator[Event]]
+"""What computes a job: a generator of events, that may be abandoned at any of them."""

@@ -1,14 +1,14 @@
 """A worker's side of a job: drive the learner in time slices, turn what breaks into an event. No store, no ray."""
 
+import errno
 import importlib
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 
-from tinyablate.errors import DataError, RecipeError, WeightsError
-from tinyablate.job import Event, Failed, Finished, Job
-
-Learner = Callable[[Job], Iterator[Event]]
+from tinyablate import retries
+from tinyablate.errors import DataError, DiskFullError, RecipeError, WeightsError
+from tinyablate.job import Checkpointed, Due, Event, Failed, Finished, Job, Learner, Progress
 
 TRAIN = "tinyablate.train.loop:run_job"
 """The learner of all real training: a generator of events, as `module:function`."""
@@ -16,41 +16,83 @@ TRAIN = "tinyablate.train.loop:run_job"
 MEASURE = "tinyablate.train.measure:measure_job"
 """What takes the place of TRAIN in a job of kind `measure`."""
 
-_CAUSES = {RecipeError: "recipe", WeightsError: "weights", DataError: "data"}
+_CAUSES = {
+    RecipeError: retries.RECIPE,
+    WeightsError: retries.WEIGHTS,
+    DataError: retries.DATA,
+    DiskFullError: retries.DISK_FULL,
+}
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, no quota, no larger file allowed."""
+
+_STOPPED = {
+    retries.STOPPED: "the run was stopped",
+    retries.PREEMPTED: "the worker was asked to end (SIGTERM), and saved its state",
+    retries.DISK_FULL: "the run stopped because a disk was full",
+}
 
 
-def _events(job: Job, learner: str) -> Generator[Event, None, None]:
+def _events(job: Job, learner: str, due: Due) -> Generator[Event, None, None]:
     """Events of the learner `module:function`, imported when the first is asked for: a bad import is a failure too."""
     module, _, function = learner.partition(":")
     run: Learner = getattr(importlib.import_module(module), function)
-    yield from run(job)
+    yield from run(job, due)
 
 
 class JobRunner:
     """One job under way. `slice` computes for a while and returns what happened; `done` says that nothing is left."""
 
     def __init__(self, job: Job, learner: str) -> None:
-        self._events = _events(job, MEASURE if job.kind == "measure" and learner == TRAIN else learner)
+        wanted = MEASURE if job.kind == "measure" and learner == TRAIN else learner
+        self._events = _events(job, wanted, lambda: self._stopped is not None)
         self._open = len(job.tasks)
+        self._unsaved = False
+        self._stopped: str | None = None
         self.done = False
+
+    def stop(self, cause: str = retries.STOPPED) -> None:
+        """End the job at its next checkpoint, which the learner is asked for; its last event is Failed by `cause`.
+
+        May be called by a signal handler in the midst of a slice. Of several causes the first stays.
+        """
+        self._stopped = self._stopped or cause
 
     def slice(self, seconds: float) -> list[Event]:
         """Events of about the next `seconds`; a slice ends between two units of work, so the last may run over."""
         until = time.monotonic() + seconds
         happened: list[Event] = []
         try:
-            for event in self._events:
-                happened.append(event)
-                self._open -= isinstance(event, Finished) or (isinstance(event, Failed) and bool(event.key))
-                if not self._open:
+            while self._goes_on:
+                event = next(self._events, None)
+                if event is None:
+                    self._open = 0
                     break
-                if time.monotonic() >= until or isinstance(event, Finished):  # a result is not kept waiting
-                    return happened
-            self.close()
+                happened.append(event)
+                self._note(event)
+                if isinstance(event, Finished) or time.monotonic() >= until:  # a result is not kept waiting
+                    break
         except Exception as error:
-            self.done = True
+            self._open = 0
             happened.append(Failed(_cause(error), f"{type(error).__name__}: {error}", traceback.format_exc()))
+        if not self._goes_on and not self.done:
+            if self._open and self._stopped:
+                happened.append(Failed(self._stopped, _STOPPED.get(self._stopped, self._stopped), ""))
+            self.close()
         return happened
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether a trial has no end yet, and no stop was asked for that may happen here."""
+        return self._open > 0 and (self._stopped is None or self._unsaved)
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._unsaved = True
+        elif isinstance(event, Checkpointed):
+            self._unsaved = False
+        elif isinstance(event, Finished) or (isinstance(event, Failed) and event.key):
+            self._open -= 1
 
     def close(self) -> None:
         """Stop the learner where it stands; its checkpoints remain."""
@@ -60,5 +102,7 @@ class JobRunner:
 
 def _cause(error: Exception) -> str:
     if type(error).__name__ == "OutOfMemoryError":  # torch's, named without importing torch
-        return "out-of-memory"
-    return next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), "exception")
+        return retries.OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return retries.DISK_FULL
+    return next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), retries.EXCEPTION)

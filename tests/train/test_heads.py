@@ -108,7 +108,7 @@ def test_a_diverging_learner_leaves_the_others_untouched(lab: Lab, base: Recipe,
 
 
 def test_a_failing_learner_leaves_the_others_untouched(lab: Lab, base: Recipe, changed: Change) -> None:
-    """A trial whose directory vanishes fails by its key; its observer fails with it, the others go on."""
+    """A trial that cannot write its checkpoint fails by its key; its observer fails with it, the others go on."""
     broken = changed(base, optimizer__lr=1e-2)
     tasks = [lab.task("broken", broken), lab.task("watcher", changed(broken, ema__decay=0.9)), lab.task("calm", base)]
     events = []
@@ -116,10 +116,11 @@ def test_a_failing_learner_leaves_the_others_untouched(lab: Lab, base: Recipe, c
         events.append(event)
         if isinstance(event, EpochDone) and event.key == "broken":
             shutil.rmtree(tasks[0].directory)
+            tasks[0].directory.write_text("in the way")
     failed = {event.key: event for event in events if isinstance(event, Failed)}
     assert failed.keys() == {"broken", "watcher"}
     assert failed["broken"].cause == "exception"
-    assert "No such file" in failed["broken"].message
+    assert "File exists" in failed["broken"].message
     (finished,) = (event for event in events if isinstance(event, Finished))
     assert finished.key == "calm"
     assert numbers(finished.outcome) == numbers(lab.outcome(base))

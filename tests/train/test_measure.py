@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tinyablate.job import Event, Finished, Job, Outcome, Progress, Started
+from tinyablate.job import Checkpointed, Event, Finished, Job, Outcome, Progress, Started
 from tinyablate.recipe import Recipe
 from tinyablate.sweep.metrics import KNOWN
 from tinyablate.train.measure import measure_job
@@ -60,6 +60,16 @@ def test_a_measurement_is_an_outcome_without_epochs(lab: Lab, changed: Change, t
     assert facts(recipe).items() <= metrics.items()
     assert all(math.isfinite(value) and value > 0 for value in metrics.values())
     assert metrics["epoch_seconds"] == pytest.approx(200 / metrics["train_images_per_second"], rel=1e-9)
+
+
+def test_a_measurement_can_be_left_where_its_driver_wants(lab: Lab, changed: Change) -> None:
+    """After every Progress it may be: nothing is saved, it would start again."""
+    task = lab.task("a", changed(**SHORT))
+    events = list(measure_job(dataclasses.replace(lab.job(task), kind="measure"), lambda: True))
+    pairs = list(zip(events[1:-1:2], events[2:-1:2], strict=True))
+    assert len(pairs) >= 6
+    assert all(isinstance(event, Progress) and saved == Checkpointed(1, 0) for event, saved in pairs)
+    assert list(task.directory.iterdir()) == []
 
 
 def test_an_epoch_is_what_it_trains_on(lab: Lab, changed: Change) -> None:

@@ -15,7 +15,7 @@ from tinyablate.train import randomness
 from tinyablate.train.batches import Batch
 from tinyablate.train.model.build import apply_mode
 from tinyablate.train.model.drop_path import DropPathStreams
-from tinyablate.train.model.split import Features, Trunk
+from tinyablate.train.model.split import Features, Head, Trunk
 
 Inputs = Any
 """What a learner's module takes: images [n, 3, S, S] or the features of a trunk."""
@@ -86,6 +86,10 @@ class WholeModel:
         """What observers evaluate on: the images."""
         return shown
 
+    def state_with(self, module: nn.Module) -> dict[str, Tensor]:
+        """The state of the whole model of which `module` is what learners train: itself."""
+        return module.state_dict()
+
 
 class _ImagePasses:
     def __init__(self, model: WholeModel, batch: Batch, number: int) -> None:
@@ -127,6 +131,11 @@ class FrozenTrunk:
     def evaluated(self, shown: Evaluated, precision: str) -> Evaluated:
         """What observers evaluate on: the features of the images, computed in `precision`."""
         return _ShownFeatures(self, shown, precision, self._cache)
+
+    def state_with(self, module: nn.Module) -> dict[str, Tensor]:
+        """The state of the whole model that the classifiers `module` make with the trunk."""
+        assert isinstance(module, Head)
+        return self._trunk.state_with(module)
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, precision: str) -> Features:

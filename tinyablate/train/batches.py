@@ -61,16 +61,16 @@ class TrainBatches:
         self._classes, self._seed = classes, seed
         self._policy = policies.parse(recipe.augment.policy)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The epoch's batches in order; the last, incomplete one is dropped."""
-        ahead, behind = itertools.tee(self.shown(epoch))
-        for step, (images, shown) in enumerate(zip(self.colored(ahead), behind, strict=True)):
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The epoch's batches in order, from step `first` on; the last, incomplete one is dropped."""
+        ahead, behind = itertools.tee(self.shown(epoch, first))
+        for step, (images, shown) in enumerate(zip(self.colored(ahead), behind, strict=True), first):
             yield self.finish(images, shown, step)
 
-    def shown(self, epoch: int) -> Iterator[Shown]:
-        """Which images each step of the epoch shows."""
+    def shown(self, epoch: int, first: int = 0) -> Iterator[Shown]:
+        """Which images each step of the epoch shows, from `first` on; of those before it none is read."""
         size, repeats = self._recipe.batch.size, self._recipe.augment.repeats
-        return sampling.epoch_batches(self.ids, size, repeats, seed=self._seed, epoch=epoch)
+        return sampling.epoch_batches(self.ids, size, repeats, seed=self._seed, epoch=epoch, first=first)
 
     def cropped(self, batches: Iterable[Shown]) -> Iterator[Tensor]:
         """uint8 [n, S, S, 3] for each of `batches`, cropped, scaled, flipped; they may be asked for ahead of need."""

@@ -1,5 +1,6 @@
 """Time spent computing: a clock that stands still while a job's generator is suspended, and a recent rate."""
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,15 @@ class Clock:
         for event in events:
             self._before = self.seconds
             yield event
+            self._since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What is done within is not counted; nothing may be yielded to the job's driver there."""
+        self._before = self.seconds
+        try:
+            yield
+        finally:
             self._since = time.perf_counter()
 
     def lap(self, images: int = 0) -> float:

@@ -67,6 +67,12 @@ def fused_optimizer(device_type: str) -> bool:
     return device_type in ("cpu", "cuda")
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that it was given: a time that is taken before would leave some of it out."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def environment(device: torch.device, data_digest: str, *, compiled: bool = False) -> Environment:
     """Where and with what this process computes; `compiled` by torch.compile, which no type of device does unasked."""
     cuda = device.type == "cuda"

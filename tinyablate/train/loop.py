@@ -11,50 +11,76 @@ from functools import partial
 
 import torch
 
-from tinyablate.job import EpochDone, EpochResult, Event, Failed, Finished, Job, Outcome, Progress, Started
+from tinyablate.errors import DiskFullError
+from tinyablate.job import (
+    Checkpointed,
+    Due,
+    EpochDone,
+    EpochResult,
+    Event,
+    Failed,
+    FileDigest,
+    Finished,
+    Job,
+    Outcome,
+    Progress,
+    Started,
+)
+from tinyablate.train import device as devices
 from tinyablate.train import work as works
 from tinyablate.train.backbone import Passes
+from tinyablate.train.checkpoint import Point
 from tinyablate.train.clock import Clock
 from tinyablate.train.evaluate import Evaluation, Scores
+from tinyablate.train.kept import keep_weights
 from tinyablate.train.observer import Observer
+from tinyablate.train.pace import Pace, never
 from tinyablate.train.work import Training, Work
 
 
-def run_job(job: Job) -> Iterator[Event]:
-    """Train and evaluate the trials of `job`, from the newest epoch that earlier attempts left of all of them.
+def run_job(job: Job, due: Due = never) -> Iterator[Event]:
+    """Train and evaluate the trials of `job`, each learner from the newest point that earlier attempts left of it.
 
     Yields Started; Progress after every update of all learners and every evaluated batch (`step` counts both); in each
-    epoch an EpochDone per trial, once its checkpoint is safe; Finished per trial. It may be abandoned at any event. The
-    last epoch's checkpoints stay: the driver removes them when it has committed the outcome. A learner that breaks
-    beside others gives a Failed for each of its trials, and they go on. Raises what breaks the job: RecipeError,
-    WeightsError, DataError, memory that runs out, and OSError where a lone trial's directory is gone.
+    epoch an EpochDone per trial, once its checkpoint is safe, and a Checkpointed; Finished per trial. After a Progress
+    `due` is asked, and where it says so, or `job.checkpoint_minutes` have passed since the last save, all trials are
+    saved as they stand and a Checkpointed follows; in the midst of an evaluation that is the state before it.
+
+    It may be abandoned at any event. The last epoch's checkpoints stay: the driver removes them when it has committed
+    the outcome. A learner that breaks beside others gives a Failed for each of its trials, and they go on. Raises what
+    breaks the job: RecipeError, WeightsError, DataError, memory that runs out, DiskFullError where there is no room for
+    a checkpoint (the one before it is whole then), and OSError where a lone trial's cannot be written for another
+    reason.
     """
     clock = Clock()
-    return clock.excluding_pauses(_events(job, clock))
+    return clock.excluding_pauses(_events(job, clock, Pace(due, job.checkpoint_minutes)))
 
 
-def _events(job: Job, clock: Clock) -> Iterator[Event]:
+def _events(job: Job, clock: Clock, pace: Pace) -> Iterator[Event]:
     work = works.prepare(job)
-    done = works.resume(job, work)
-    yield Started(done + 1, work.environment)
-    epochs = max(training.learner.epochs for training in work.trainings)
-    for number in range(done + 1, epochs + 1):
-        yield from _leave(work, number - 1)
-        epoch = _Epoch(job, work, clock, number, epochs)
+    at = works.resume(job, work)
+    yield Started(at.epoch + 1, work.environment, at.step)
+    yield from _leave(job, work, at.epoch)
+    epochs = max((training.learner.epochs for training in work.trainings), default=0)
+    while work.trainings:
+        at = max(at, min(training.joins for training in work.trainings))  # what nobody needs any longer is left out
+        epoch = _Epoch(job, work, clock, pace, at, epochs)
         yield from epoch.train()
         yield from epoch.evaluate()
         yield from epoch.keep()
-        if not work.trainings:
-            return
-    yield from _leave(work, epochs)
+        at = Point(at.epoch + 1)
+        yield from _leave(job, work, at.epoch)
 
 
-def _leave(work: Work, epoch: int) -> Iterator[Event]:
-    """Finish the trials of the learners that are trained for no more than `epoch` epochs."""
-    for training in [each for each in work.trainings if each.learner.epochs <= epoch]:
-        work.trainings.remove(training)
-        for observer in training.observers:
-            yield _finished(work, observer)
+def _leave(job: Job, work: Work, epoch: int) -> Iterator[Event]:
+    """Finish the trials of the learners that are trained for `epoch` epochs at most, or came with all of theirs."""
+    for training in list(work.trainings):
+        if training.learner.epochs <= max(epoch, training.joins.epoch):
+            ended: list[Event] = []
+            failures = _guarded(work, training, partial(_complete, job, work, training, ended))
+            if not failures:
+                work.trainings.remove(training)
+            yield from failures or ended
 
 
 @dataclass
@@ -67,50 +93,50 @@ class _Scored:
 
 
 class _Epoch:
-    """One epoch of a job's learners."""
+    """One epoch of a job's learners, or what is left of it."""
 
-    def __init__(self, job: Job, work: Work, clock: Clock, number: int, epochs: int) -> None:
-        self._job, self._work, self._clock = job, work, clock
-        self._number, self._epochs, self._steps = number, epochs, work.batches.steps
+    def __init__(self, job: Job, work: Work, clock: Clock, pace: Pace, first: Point, epochs: int) -> None:
+        """The epoch after `first.epoch`, from its update `first.step` on."""
+        self._job, self._work, self._clock, self._pace = job, work, clock, pace
+        self._number, self._epochs, self._steps = first.epoch + 1, epochs, work.batches.steps
+        self._first = self._unit = first.step
+        self._before = work.trainings[0].seconds if work.alone and first.step else 0.0
         self._began, self._rate = clock.seconds, clock.lap()
-        self._unit = 0
-        self._units = self._steps + sum(len(work.evaluations[each.setting]) for each in work.observers)
-        self._train_seconds = 0.0
+        observers = [observer for training in self._trainings for observer in training.observers]
+        self._units = self._steps + sum(len(work.evaluations[each.setting]) for each in observers)
+        self._train_seconds: float | None = None
+        """What all updates took; None before they are made too."""
+        self._saved: Point | None = None
 
     def train(self) -> Iterator[Event]:
         """Every update of the epoch, all learners taking it one after the other."""
         work = self._work
         work.backbone.begin_epoch(training.learner.module for training in work.trainings)
-        for training in work.trainings:
-            training.losses.clear()
-        training_now = list(work.trainings)
-        for batch in work.batches.epoch(self._number):
+        for batch in work.batches.epoch(self._number, self._first):
             number = (self._number - 1) * self._steps + self._unit
             passes = work.backbone.passes(batch, number)
-            for training in list(training_now):
-                failures = self._guarded(training, partial(_update, training, passes, number))
+            for training in work.awake(Point(self._number - 1, self._unit)):
+                failures = _guarded(work, training, partial(_update, training, passes, number))
                 yield from failures
-                if failures or (work.reads_losses and not training.losses[-1].isfinite()):
-                    training_now.remove(training)
+                if work.reads_losses and not failures and not training.losses[-1].isfinite():
+                    yield from self._diverged(training)
             self._unit, self._rate = self._unit + 1, self._clock.lap(work.batch)
             yield self._progress()
-            if not training_now:
+            if not self._trainings:
                 break
-        for training in work.trainings:
+            yield from self._save_if_due()
+        for training in self._trainings:
             training.loss = float(torch.stack(training.losses).double().mean())
-        self._train_seconds = self._clock.seconds - self._began  # now that the losses are there, all is computed
-        for training in list(work.trainings):
             if not math.isfinite(training.loss):
-                work.trainings.remove(training)
-                for observer in training.observers:
-                    yield _finished(work, observer, diverged=self._number)
+                yield from self._diverged(training)
+        self._train_seconds = self._spent()  # now that the losses are there, all is computed
 
     def evaluate(self) -> Iterator[Event]:
         """Every observer's numbers; one whose loss is not finite has diverged."""
         work = self._work
         scored = [
             _Scored(training, observer, Evaluation(observer.model(), observer.setting.precision))
-            for training in work.trainings
+            for training in self._trainings
             for observer in training.observers
         ]
         for setting, shown in work.evaluations.items():
@@ -118,10 +144,11 @@ class _Epoch:
             for inputs, labels in shown.batches() if alike else ():
                 for each in alike:
                     if each.training in work.trainings:
-                        yield from self._guarded(each.training, partial(each.evaluation.add, inputs, labels))
+                        yield from _guarded(work, each.training, partial(each.evaluation.add, inputs, labels))
                     self._unit += 1
                     yield self._progress()
-        seconds = self._clock.seconds - self._began
+                    yield from self._save_if_due()
+        seconds = self._spent()
         for each in [each for each in scored if each.training in work.trainings]:
             scores = each.evaluation.scores()
             if math.isfinite(scores.loss):
@@ -133,33 +160,62 @@ class _Epoch:
 
     def keep(self) -> Iterator[Event]:
         """Make the epoch last, then tell of it."""
-        for training in list(self._work.trainings):
-            save = partial(works.save, self._job, self._work, training, self._number)
-            yield from self._guarded(training, save)
-        works.prune(self._work, self._number)
-        for observer in self._work.observers:
-            yield EpochDone(observer.task.key, observer.results[-1])
+        for training in self._trainings:
+            training.losses.clear()
+        yield from self._save(Point(self._number), 0.0)
+        for training in self._trainings:
+            for observer in training.observers:
+                yield EpochDone(observer.task.key, observer.results[-1])
+        if self._trainings:
+            yield Checkpointed(self._number, self._steps)
 
-    def _guarded(self, training: Training, action: Callable[[], None]) -> list[Event]:
-        """Do it; what breaks one learner of several ends its trials alone. Memory that runs out concerns them all."""
-        if len(self._work.trainings) == 1:
-            action()
-            return []
-        try:
-            action()
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            self._work.trainings.remove(training)
-            what, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
-            return [Failed("exception", what, trace, observer.task.key) for observer in training.observers]
-        return []
+    @property
+    def _trainings(self) -> list[Training]:
+        """Those that take part in the epoch, or will before it is evaluated."""
+        return self._work.awake(Point(self._number - 1, self._steps))
+
+    def _save_if_due(self) -> Iterator[Event]:
+        """Let all trials be continued from here, if that is wanted; at the epoch's very end `keep` does it anyway."""
+        if self._unit == self._units or not self._pace.due():
+            return
+        at = Point(self._number - 1, min(self._unit, self._steps))
+        if at != self._saved:  # else the evaluation has gone on, and would begin anew in any case
+            devices.wait_for(self._work.device)
+            yield from self._save(at, self._train_seconds if at.step == self._steps else self._spent())
+            self._saved = at
+        if self._trainings:
+            yield Checkpointed(self._number, at.step)
+
+    def _save(self, at: Point, seconds: float | None) -> Iterator[Event]:
+        """Write the checkpoints of all that have joined, then drop those before; not counted as the epoch's time."""
+        failures: list[Event] = []
+        with self._clock.stopped():
+            for training in self._joined(at):
+                save = partial(works.save, self._job, self._work, training, at, seconds)
+                failures += _guarded(self._work, training, save)
+            works.prune(self._joined(at), at)
+        self._pace.saved()
+        yield from failures
+
+    def _joined(self, at: Point) -> list[Training]:
+        return [training for training in self._trainings if training.joins <= at]
+
+    def _diverged(self, training: Training) -> Iterator[Event]:
+        self._work.trainings.remove(training)
+        for observer in training.observers:
+            yield _finished(self._work, observer, diverged=self._number)
+
+    def _spent(self) -> float | None:
+        """Seconds of the epoch so far, an earlier attempt's included; None where they are not one trial's own."""
+        if self._before is None or not self._work.alone:
+            return None
+        return self._before + self._clock.seconds - self._began
 
     def _progress(self) -> Progress:
         return Progress(self._number, self._epochs, self._unit, self._units, self._rate)
 
-    def _result(self, scored: _Scored, scores: Scores, seconds: float) -> EpochResult:
-        alone = self._work.alone
+    def _result(self, scored: _Scored, scores: Scores, seconds: float | None) -> EpochResult:
+        images = self._steps * self._work.batch
         return EpochResult(
             observer=scored.observer.kind,
             epoch=self._number,
@@ -169,9 +225,25 @@ class _Epoch:
             val_top1=scores.top1,
             val_top5=scores.top5,
             correct=scores.correct,
-            seconds=seconds if alone else None,
-            images_per_second=self._steps * self._work.batch / self._train_seconds if alone else None,
+            seconds=seconds,
+            images_per_second=None if self._train_seconds is None else images / self._train_seconds,
         )
+
+
+def _guarded(work: Work, training: Training, action: Callable[[], None]) -> list[Event]:
+    """Do it; what breaks one learner of several ends its trials alone. A full memory or disk concerns them all."""
+    if len(work.trainings) == 1:
+        action()
+        return []
+    try:
+        action()
+    except (torch.OutOfMemoryError, DiskFullError):
+        raise
+    except Exception as error:
+        work.trainings.remove(training)
+        what, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        return [Failed("exception", what, trace, observer.task.key) for observer in training.observers]
+    return []
 
 
 def _update(training: Training, passes: Passes, number: int) -> None:
@@ -180,12 +252,22 @@ def _update(training: Training, passes: Passes, number: int) -> None:
         observer.follow(number)
 
 
-def _finished(work: Work, observer: Observer, diverged: int | None = None) -> Finished:
+def _complete(job: Job, work: Work, training: Training, ended: list[Event]) -> None:
+    """Add to `ended` the outcomes of a learner's trials, that are through; keep their weights where that is wanted."""
+    for observer in training.observers:
+        files = (keep_weights(observer, work.backbone),) if job.keep_weights else ()
+        ended.append(_finished(work, observer, files))
+
+
+def _finished(
+    work: Work, observer: Observer, files: tuple[FileDigest, ...] = (), diverged: int | None = None
+) -> Finished:
     """The outcome of a trial that is through, or whose loss stopped being finite in epoch `diverged`."""
     outcome = Outcome(
         state="complete" if diverged is None else "diverged",
         epochs=tuple(observer.results),
         metrics=tuple(work.facts.items()),
         diverged_epoch=diverged,
+        files=files,
     )
     return Finished(observer.task.key, outcome)

@@ -14,9 +14,10 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from tinyablate.job import Event, Finished, Job, Outcome, Progress, Started
+from tinyablate.job import Checkpointed, Due, Event, Finished, Job, Outcome, Progress, Started
 from tinyablate.train import work as works
 from tinyablate.train.evaluate import Evaluation
+from tinyablate.train.pace import never
 from tinyablate.train.work import Work
 
 WINDOWS = 3
@@ -39,7 +40,7 @@ _EFFORTS = {"cpu": Effort(0.1, 1, 120.0), "cuda": Effort(0.7, 4, 120.0)}
 """By device type. CPU: 0.3 s of small models; of a model that needs minutes an update, one update after another."""
 
 
-def measure_job(job: Job) -> Iterator[Event]:
+def measure_job(job: Job, due: Due = never) -> Iterator[Event]:
     """Measure the one trial of `job`; its outcome has no epochs, and as metrics the model's facts and
 
     - `train_images_per_second`: of updates, input pipeline included;
@@ -48,7 +49,8 @@ def measure_job(job: Job) -> Iterator[Event]:
     - `train_peak_memory`: most bytes that tensors held at once, on a GPU only (data that lie there are counted).
 
     Yields Started; Progress after every window of updates or passes (on a CPU 0.1 s, on a GPU 0.7 s, but no less than
-    1 or 4 updates), with nothing under way; Finished. Raises what `loop.run_job` raises.
+    1 or 4 updates), with nothing under way, and where `due` says so a Checkpointed: a measurement that is given up
+    starts again, so nothing is saved; Finished. Raises what `loop.run_job` raises.
     """
     if len(job.tasks) != 1:
         raise ValueError("what shares a job is not measured")
@@ -61,10 +63,14 @@ def measure_job(job: Job) -> Iterator[Event]:
         training = _Meter(updates, work.batch, device)
         for _ in training.windows():
             yield Progress(1, 1, len(training.rates), 2 * WINDOWS, training.rate)
+            if due():
+                yield Checkpointed(1, 0)
     memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     inference = _Meter(_passes(work), work.batch, device)
     for _ in inference.windows():
         yield Progress(1, 1, WINDOWS + len(inference.rates), 2 * WINDOWS, inference.rate)
+        if due():
+            yield Checkpointed(1, 0)
     metrics = {
         **work.facts,
         "epoch_seconds": work.batches.steps * work.batch / training.rate,

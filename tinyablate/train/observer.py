@@ -20,7 +20,8 @@ class Observer:
         self.task = task
         self.results: list[EpochResult] = []
         self._average = Average(learner.module, task.recipe.ema) if task.recipe.ema.decay > 0 else None
-        self._module = learner.module if self._average is None else self._average.module
+        self.module = learner.module if self._average is None else self._average.module
+        """What it evaluates: the learner's own, or its average."""
 
     @property
     def setting(self) -> Evaluate:
@@ -40,7 +41,7 @@ class Observer:
     def model(self) -> nn.Module:
         """What this observer evaluates, in evaluation mode until the learner's mode is set again."""
         # Through training mode: some timm models (LeViT) keep a cache of their weights until they are trained again.
-        return self._module.train().eval()
+        return self.module.train().eval()
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps beside the learner's state."""

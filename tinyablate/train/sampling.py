@@ -59,21 +59,22 @@ def _left_empty(classes: Ids, counts: Ids, empty: npt.NDArray[np.bool_]) -> str:
     )
 
 
-def epoch_batches(ids: Ids, batch: int, repeats: int = 1, *, seed: int, epoch: int) -> Iterator[Shown]:
+def epoch_batches(ids: Ids, batch: int, repeats: int = 1, *, seed: int, epoch: int, first: int = 0) -> Iterator[Shown]:
     """The images of each step of an epoch, [batch] each, from those numbered `ids` int64 [N], ascending.
 
     The order is `randomness.epoch_order`'s; a part of a set keeps the order that its images have in the whole. The
-    last, incomplete batch is dropped. With `repeats` above 1 every image stands that often in a row, its copies
-    numbered from 0, and the epoch ends after as many batches as without: it shows that much fewer different images
-    (Hoffer et al. 2020). timm 1.0.31's `RepeatAugSampler` gives this sequence on one device, but first cuts it to a
-    multiple of 256 (`selected_round`); on several devices it deals an image's copies out among them.
+    last, incomplete batch is dropped, and the steps before `first` are left out. With `repeats` above 1 every image
+    stands that often in a row, its copies numbered from 0, and the epoch ends after as many batches as without: it
+    shows that much fewer different images (Hoffer et al. 2020). timm 1.0.31's `RepeatAugSampler` gives this sequence on
+    one device, but first cuts it to a multiple of 256 (`selected_round`); on several devices it deals an image's copies
+    out among them.
     """
     shown = len(ids) // batch * batch
     different = -(-shown // repeats)
     order = np.repeat(_order(ids, seed, epoch)[:different], repeats)[:shown]
     copies = None if repeats == 1 else np.tile(np.arange(repeats), different)[:shown]
-    for first in range(0, shown, batch):
-        part = slice(first, first + batch)
+    for start in range(first * batch, shown, batch):
+        part = slice(start, start + batch)
         yield Shown(order[part], seed, epoch, None if copies is None else copies[part])
 
 

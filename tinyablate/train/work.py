@@ -17,7 +17,7 @@ from tinyablate.train import checkpoint, evaluate
 from tinyablate.train import device as devices
 from tinyablate.train.backbone import Evaluated, FrozenTrunk, WholeModel
 from tinyablate.train.batches import TrainBatches
-from tinyablate.train.checkpoint import Checkpoint
+from tinyablate.train.checkpoint import START, Checkpoint, Point
 from tinyablate.train.data import images
 from tinyablate.train.evaluate import EvalSet
 from tinyablate.train.inputs import Inputs, channel_statistics
@@ -39,6 +39,10 @@ class Training:
     """Of the updates of this epoch."""
     loss: float = math.nan
     """Their mean, when the epoch's updates are done."""
+    joins: Point = START
+    """Where an earlier attempt left it. Until the job is there it has nothing to do: others may be further behind."""
+    seconds: float | None = 0.0
+    """What the updates before that took of the epoch in which it joins; None: they were not one trial's own."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,18 @@ class Work:
     facts: Mapping[str, float]
     """The model's, and what happens to its images, as outcomes have them."""
     environment: Environment
+    device: torch.device
     alone: bool
     """Whether times are one trial's own."""
-    reads_losses: bool
-    """Whether every loss is read at once. On a GPU that would make the host wait; there it is read once an epoch."""
+
+    @property
+    def reads_losses(self) -> bool:
+        """Whether every loss is read at once. On a GPU that would make the host wait; there it is once an epoch."""
+        return self.device.type == "cpu"
+
+    def awake(self, at: Point) -> list[Training]:
+        """The trainings that have joined when the job is at this point."""
+        return [training for training in self.trainings if training.joins <= at]
 
     @property
     def observers(self) -> list[Observer]:
@@ -67,11 +79,8 @@ class Work:
 
 
 def prepare(job: Job) -> Work:
-    """Set up `job` at its beginning. Raises RecipeError, WeightsError, DataError; FileNotFoundError for a directory."""
+    """Set up `job` at its beginning. Raises RecipeError, WeightsError, DataError."""
     recipe, seed = common(job.tasks)
-    for task in job.tasks:
-        if not task.directory.is_dir():
-            raise FileNotFoundError(f"{task.directory}: the attempt's directory is gone")
     device = devices.settle(job.device)
     data = images.load(job.data, device)
     built = build_model(
@@ -101,8 +110,8 @@ def prepare(job: Job) -> Work:
         environment=dataclasses.replace(
             devices.environment(device, data.digest, compiled=job.compile), weights_digest=job.weights_digest
         ),
+        device=device,
         alone=len(job.tasks) == 1,
-        reads_losses=device.type == "cpu",
     )
 
 
@@ -174,28 +183,36 @@ def _core(job: Job, environment: Environment) -> str:
     return " ".join((job.core, *versions, *(["compiled"] if job.compile else [])))
 
 
-def resume(job: Job, work: Work) -> int:
-    """Take up what earlier attempts left of all trials, if anything; returns the number of epochs done."""
-    found = checkpoint.newest_common(job.tasks, _core(job, work.environment))
-    if found is None:
-        return 0
-    saved = {each.key: each for each in found}
+def resume(job: Job, work: Work) -> Point:
+    """Take up what earlier attempts left, each learner where all its trials stand; returns where the first one does."""
     for training in work.trainings:
-        training.learner.restore(saved[training.observers[0].task.key].learner)
-        for observer in training.observers:
-            observer.restore(saved[observer.task.key].observer, saved[observer.task.key].results)
-    return found[0].epoch
+        tasks = [observer.task for observer in training.observers]
+        found = checkpoint.newest_common(tasks, _core(job, work.environment))
+        if found is None:
+            continue
+        training.learner.restore(found[0].learner)
+        training.losses.extend(found[0].losses.to(work.device))
+        training.joins, training.seconds = found[0].point, found[0].seconds
+        for observer, saved in zip(training.observers, found, strict=True):
+            observer.restore(saved.observer, saved.results)
+    return min(training.joins for training in work.trainings)
 
 
-def save(job: Job, work: Work, training: Training, epoch: int) -> None:
-    """The checkpoints of a learner's trials after `epoch`; older ones stay until all trials of the job have theirs."""
+def save(job: Job, work: Work, training: Training, at: Point, seconds: float | None) -> None:
+    """The checkpoints of a learner's trials at `at`; older ones stay until all trials of the job have theirs.
+
+    `seconds` were spent on the updates of the epoch under way. Raises DiskFullError and OSError.
+    """
     learner, core = training.learner.state(), _core(job, work.environment)
+    losses = torch.stack(training.losses).cpu() if training.losses else torch.empty(0)
     for observer in training.observers:
         key, state, results = observer.task.key, observer.state(), observer.results
-        checkpoint.save(observer.task.directory, Checkpoint(core, key, epoch, learner, state, results))
+        saved = Checkpoint(core, key, *at, learner, losses, seconds, state, results)
+        checkpoint.save(observer.task.directory, saved)
 
 
-def prune(work: Work, epoch: int) -> None:
-    """Drop all checkpoints but those of `epoch`: so a kill leaves an epoch that all trials have."""
-    for observer in work.observers:
-        checkpoint.prune(observer.task.directory, epoch)
+def prune(trainings: Sequence[Training], at: Point) -> None:
+    """Drop all checkpoints of these but those of `at`: so a kill leaves a point that all their trials have."""
+    for training in trainings:
+        for observer in training.observers:
+            checkpoint.prune(observer.task, at)

@@ -368,3 +368,29 @@ def test_a_training_decodes_nothing_to_record_its_rates(data: Images) -> None:
         metrics = of_training(recipe, batches, data.train, SIZE, 0).metrics()
         assert metrics["mixup_share"] == 1
         assert ("changed_share" in metrics) == known
+
+
+def test_steps_that_were_made_are_not_decoded(data: Images) -> None:
+    """From step 3 on an epoch shows what it shows from there in any case, and asks for nothing before."""
+    asked: list[int] = []
+
+    class Counted:
+        native, device, labels, sizes = False, data.train.device, data.train.labels, data.train.sizes
+
+        def show(self, requests: Iterator[Request]) -> Iterator[torch.Tensor]:
+            def counted() -> Iterator[Request]:
+                for ids, views in requests:
+                    asked.extend(ids.tolist())
+                    yield ids, views
+
+            return data.train.show(counted())
+
+    recipe = build({"model.name": "m", "batch.size": 4, "mix.mixup_alpha": 0.8, "augment.repeats": 2})
+    batches = TrainBatches(recipe, Counted(), Inputs(SIZE, (0.5,) * 3, (0.5,) * 3, CPU), classes=3, seed=0)  # type: ignore[arg-type]
+    whole = list(batches.epoch(1))
+    everything, rest = len(asked), list(batches.epoch(1, 4))
+    assert (len(whole), len(rest)) == (6, 2)
+    assert len(asked) - everything == 2 * 4
+    for ours, theirs in zip(rest, whole[4:], strict=True):
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.targets(0.1), theirs.targets(0.1))

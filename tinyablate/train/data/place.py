@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tinyablate.datasets import MANIFEST
+from tinyablate.durable import sync
 from tinyablate.errors import DataError
-from tinyablate.train.durable import sync
 
 STAMP = "verified.json"
 INDEX = "index.npz"

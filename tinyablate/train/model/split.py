@@ -47,9 +47,10 @@ class Tap(nn.Module):
 class Trunk:
     """A model up to its classifiers."""
 
-    def __init__(self, module: nn.Module, taps: list[Tap]) -> None:
+    def __init__(self, module: nn.Module, taps: list[Tap], places: list[str]) -> None:
+        """`taps` stand in `module` at `places`, where its classifiers stood."""
         self.module = module
-        self._taps = taps
+        self._taps, self._places = taps, places
 
     def __call__(self, images: Tensor) -> Features:
         """The features of images [n, 3, S, S] in the mode that `module` is in."""
@@ -58,6 +59,13 @@ class Trunk:
         for tap in self._taps:
             tap.seen = None
         return seen  # type: ignore[return-value]  # each was called: `split` has seen it
+
+    def state_with(self, head: Head) -> dict[str, Tensor]:
+        """The state of the whole model that `head` makes with this trunk, under the names that it has uncut."""
+        state = self.module.state_dict()
+        for place, layer in zip(self._places, head.layers, strict=True):
+            state |= {f"{place}.{name}": tensor for name, tensor in layer.state_dict().items()}
+        return state
 
 
 def splits(module: nn.Module, layers: Sequence[nn.Module], images: Tensor) -> bool:
@@ -86,8 +94,9 @@ def split(module: nn.Module, layers: Sequence[nn.Module], *, both: bool) -> tupl
     """The trunk, which is `module` from now on without its classifiers `layers`, and the head that they make."""
     device = next(layers[0].parameters()).device
     taps = [Tap(torch.zeros((), device=device)) for _ in layers]
-    _put(module, _places(module, layers), taps)
-    return Trunk(module, taps), Head([copy.deepcopy(layer) for layer in layers], both=both)
+    places = _places(module, layers)
+    _put(module, places, taps)
+    return Trunk(module, taps, places), Head([copy.deepcopy(layer) for layer in layers], both=both)
 
 
 def _places(module: nn.Module, layers: Sequence[nn.Module]) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from forks import SECONDS, Forks
+from servers import PostgresServer
 
 LEARNERS = Path(__file__).parent / "learners"
 
@@ -125,6 +127,22 @@ def temporary() -> Iterator[Path]:
     """A temporary folder with a short path."""
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(temporary: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL server of these tests' own, one in each of their processes; `url(name)` makes a database in it."""
+    temporary.chmod(0o711)  # where the tests are root's, another user runs the server
+    with PostgresServer(temporary / "pg") as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a new database on that server, with a password in which every character is a trap."""
+    name = f"t{secrets.token_hex(6)}"
+    yield postgres.url(name)
+    postgres.drop(name)
 
 
 @pytest.fixture(scope="session")

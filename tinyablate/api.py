@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from tinyablate.store.location import Location
     from tinyablate.tables.schema import Table
 
 Frame = TypeVar("Frame")
@@ -27,6 +28,7 @@ def open(db: str | Path | None = None, *, backend: Literal["pyarrow"]) -> "Resul
 def open(db: str | Path | None = None, *, backend: str = "pandas") -> "Results[Any]":
     """The results database at `db` [$TINYABLATE_DB, else ./results/ablations.db], for reading.
 
+    `db` is the path of a SQLite file, or postgresql://USER:PASSWORD@HOST:PORT/NAME, best of a role that may only read.
     With `backend="pyarrow"` every frame is a pyarrow.Table, else a pandas.DataFrame. Raises StoreError where there is
     no database, where it is of an older schema (any command migrates it), or of a newer tinyablate.
 
@@ -40,13 +42,13 @@ def open(db: str | Path | None = None, *, backend: str = "pandas") -> "Results[A
     converters: Mapping[str, Callable[[Any], Any]] = {"pandas": _pandas, "pyarrow": lambda table: table}
     if backend not in converters:
         raise UsageError(f'backend "{backend}": no such library; valid: "pandas", "pyarrow"')
-    from tinyablate.store.opening import database_path
+    from tinyablate.store.location import Location
 
-    path = database_path(db or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE)
-    if not path.exists():
+    location = Location.of(db or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE)
+    if location.path and not location.path.exists():
         how = 'run a sweep first (tinyablate run SWEEP), or name one: tinyablate.open("PATH")'
-        raise StoreError(f"{path}: no such database; {how}")
-    return Results(path, converters[backend])
+        raise StoreError(f"{location.shown}: no such database; {how}")
+    return Results(location, converters[backend])
 
 
 def _pandas(table: "pa.Table") -> "pd.DataFrame":
@@ -73,19 +75,24 @@ class Results(Generic[Frame]):
         results.close()
     """
 
-    def __init__(self, db: str | Path, convert: "Callable[[pa.Table], Frame]") -> None:
+    def __init__(self, db: "str | Path | Location", convert: "Callable[[pa.Table], Frame]") -> None:
         from tinyablate.store.reading import ReadOnly
 
         self._store = ReadOnly(db)
         self._convert = convert
 
     @property
-    def path(self) -> Path:
-        """The database file."""
-        return self._store.path
+    def path(self) -> Path | None:
+        """The database file; None of a PostgreSQL server's."""
+        return self._store.location.path
+
+    @property
+    def database(self) -> str:
+        """Which database it is: its path, or its URL without the password."""
+        return self._store.location.shown
 
     def close(self) -> None:
-        """Give the file handles back; the object is of no use afterwards."""
+        """Give file handles and connections back; the object is of no use afterwards."""
         self._store.close()
 
     def __enter__(self) -> "Results[Frame]":
@@ -191,14 +198,14 @@ class Results(Generic[Frame]):
         names = list(dict.fromkeys(row["name"] for row in rows))
         if sweep not in names:
             known = f"; names: {listed(names)}" if names else "; no sweep was run with it"
-            raise UsageError(f"{sweep}: was never run with {self.path}{nearest(sweep, names)}{known}")
+            raise UsageError(f"{sweep}: was never run with {self.database}{nearest(sweep, names)}{known}")
         if smoke is not None and not any(row["name"] == sweep and row["smoke"] == smoke for row in rows):
             raise UsageError(f"{sweep}: was run only with{'out' if smoke else ''} --smoke: write smoke={not smoke}")
 
     # ---- a notebook's view -------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return f"<tinyablate.Results {self.path}>"
+        return f"<tinyablate.Results {self.database}>"
 
     def _repr_html_(self) -> str:
         """The path, and the sweeps with their trials by state."""
@@ -212,7 +219,7 @@ class Results(Generic[Frame]):
         body = (
             f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>" if lines else "no sweep was run yet"
         )
-        return f"<p>{html.escape(str(self.path))}</p>{body}"
+        return f"<p>{html.escape(self.database)}</p>{body}"
 
 
 _SWEEPS = f"""

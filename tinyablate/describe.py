@@ -230,7 +230,7 @@ def describe_status(database: str, sweep: str | None) -> str:
     from tinyablate.sweep.load import name_of
 
     asked = None if sweep is None else name_of(Path(sweep)) if sweep.endswith(".toml") else sweep.strip("/")
-    with open_existing(database) as store, store.engine().connect() as connection:
+    with open_existing(database) as store, store.backend.read() as connection:
         rows = connection.execute(
             sa.text(
                 "SELECT s.digest, t.state, count(DISTINCT t.id) FROM sweeps s "
@@ -308,7 +308,7 @@ def _running(connection: sa.Connection, store: Store) -> str:
         "FROM attempts a JOIN stored_trials t ON t.id = a.trial_id AND t.fence = a.fence WHERE a.state = 'running'"
     )
     rows = [
-        (key[:12], str(number), owner, str(epoch or ""), f"{speed or 0:,.0f}", duration(time.time() - started))
+        (key[:12], str(number), owner, str(epoch or ""), f"{speed or 0:,.0f}", duration(max(0.0, store.now() - started)))
         for key, number, owner, epoch, speed, started, holder, until in connection.execute(query)
         if store.lease_holds(holder, until)
     ]

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,25 +43,22 @@ def _packages() -> Iterator[Finding]:
 
 
 def _database(text: str) -> Iterator[Finding]:
-    from tinyablate.store.opening import database_path
+    from tinyablate.store import health
+    from tinyablate.store.location import Location
     from tinyablate.store.store import open_existing
 
     try:
-        path = database_path(text)
-        if not path.exists():
-            yield True, f"database {path}: none yet"
+        location = Location.of(text)
+        if not location.exists():
+            yield True, f"database {location.shown}: none yet"
             return
-        with open_existing(text):
-            pass
-        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as connection:
-            verdict = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
-            broken = connection.execute("PRAGMA foreign_key_check").fetchall()
-    except (TinyablateError, sqlite3.Error) as error:
+        with open_existing(location) as store:
+            checked = store.backend.check()
+            yield from checked
+            if all(fine for fine, _ in checked):
+                yield from ((fine, f"database {location.shown}: {said}") for fine, said in health.findings(store))
+    except TinyablateError as error:
         yield False, f"database: {error}"
-        return
-    yield verdict == ["ok"], f"database {path}: integrity {'; '.join(verdict)}"
-    if broken:
-        yield False, f"database {path}: {len(broken)} rows refer to rows that are gone"
 
 
 def _data() -> Iterator[Finding]:
@@ -78,7 +74,12 @@ def _data() -> Iterator[Finding]:
 
 
 def _disk(database: str) -> Iterator[Finding]:
-    folder = Path(database.partition("://")[2] or database).absolute().parent
+    from tinyablate.store.location import Location
+
+    try:
+        folder = Location.of(database).home
+    except TinyablateError:
+        return  # said already
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

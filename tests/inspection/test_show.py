@@ -9,7 +9,9 @@ from inspection.conftest import OTHER, new_trial
 
 from tinyablate.errors import UsageError
 from tinyablate.inspection.columns import describe_views
-from tinyablate.inspection.show import MOST_LINES, show_trial
+from tinyablate.inspection.attempts import MOST_LINES
+from tinyablate.inspection.columns import describe_views
+from tinyablate.inspection.show import show_trial
 from tinyablate.store.columns import VIEWS, views
 from tinyablate.store.records import NewTrial
 from tinyablate.sweep.load import load
@@ -49,7 +51,8 @@ def test_a_long_traceback_is_cut_unless_asked_for(filled: Path) -> None:
     assert f"… {cut} lines, shown by --why" in short
     assert short.count("  line ") == 42 - 2 - cut
     assert whole.count("  line ") == 40
-    assert "why: its last attempt failed: exception; `tinyablate run`" in whole
+    assert "why: it failed, the last time by exception: its code, or a file that it needs, is at fault" in whole
+    assert "then `tinyablate retry wide`" in whole
 
 
 @pytest.mark.parametrize(

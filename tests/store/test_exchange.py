@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from exchanged import PROTOCOL, filled, full_claim, replaced, write_again
 
 from tinyablate.cli import app
 from tinyablate.errors import StoreError, UsageError
@@ -22,19 +23,13 @@ from tinyablate.store import store as store_module
 from tinyablate.store.exchange import Imported, export, import_folder
 from tinyablate.store.query import run_sql
 from tinyablate.store.records import (
-    CellOf,
-    Claim,
     EnvironmentRecord,
-    ExtensionRecord,
     NewTrial,
-    ProtocolRecord,
     SweepRecord,
 )
 from tinyablate.store.store import Store
 
 OutcomeOf = Callable[[NewTrial], Outcome]
-PROTOCOL = ProtocolRecord("val_top1", "last", 0.2, "table", "max-t", "4", "abc")
-TEXT = "# ---- x.toml ----\ntitle = 1\n\n# ---- ../recipe.toml ----\n[baseline]\n\n"
 EVERYTHING = [
     "trials", "cells", "epochs", "outcomes", "metrics", "correctness", "environments", "sweeps", "protocols",
     "extensions",
@@ -46,23 +41,8 @@ def full(
     store: Store, trials: list[NewTrial], outcome_of: OutcomeOf, new_trial: Callable[..., NewTrial],
     environment: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch,
 ) -> Store:  # fmt: skip
-    """A store with every kind of trial and note: superseded and complete, diverged, failed, running, pending."""
-    extra = new_trial(7, optimizer__lr=0.5)
-    store.register(SweepRecord("second", "demo/y", "Other", TEXT, True, "a=1\nb=2"), [extra],
-                   [CellOf(0, 0, "<script>&_%\\", "ق 列", extra.key), CellOf(0, 0, "", "", trials[0].key)])  # fmt: skip
-    monkeypatch.setattr(store_module, "LEASE_SECONDS", -1.0)
-    (late,) = store.claim([trials[0].key], "late")
-    monkeypatch.setattr(store_module, "LEASE_SECONDS", 60.0)
-    claims = store.claim([trial.key for trial in trials], "job")
-    for claim in claims:
-        store.begin(claim, environment, 1, 8)
-    store.finish(late, outcome_of(trials[0]))
-    store.finish(claims[0], outcome_of(trials[0]))
-    store.finish(claims[1], dataclasses.replace(outcome_of(trials[1]), state="diverged", diverged_epoch=2))
-    store.fail(claims[2], "exception", "ValueError: /home/me", "Traceback: /home/me")
-    store.note_protocol("demo/x", False, PROTOCOL)
-    store.note_extension("demo/y", True, ExtensionRecord("row 0", "", 3, 5, 3, 0.2, 0.1))
-    return store
+    """A store with every kind of trial and note."""
+    return filled(store, trials, outcome_of, new_trial, environment, monkeypatch)
 
 
 @pytest.fixture
@@ -73,7 +53,7 @@ def folder(full: Store, tmp_path: Path) -> Path:
 
 def contents(store: Store) -> dict[str, list[tuple[object, ...]]]:
     """Every row of everything, in an order that ids have no part in."""
-    return {name: sorted(run_sql(store.path, f"SELECT * FROM {name}").rows, key=repr) for name in EVERYTHING}
+    return {name: sorted(run_sql(store.location, f"SELECT * FROM {name}").rows, key=repr) for name in EVERYTHING}
 
 
 def dump(store: Store) -> list[str]:
@@ -82,25 +62,6 @@ def dump(store: Store) -> list[str]:
         driver = connection.connection.driver_connection
         assert driver is not None
         return list(driver.iterdump())
-
-
-def write_again(folder: Path, stem: str, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Edit a file and make the manifest fit."""
-    path = folder / f"{stem}.parquet"
-    pq.write_table(change(pq.read_table(path)), path)
-    manifest = json.loads((folder / form.MANIFEST).read_text())
-    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / form.MANIFEST).write_text(json.dumps(manifest))
-
-
-def replaced(column: str, value: object) -> Callable[[pa.Table], pa.Table]:
-    """The table with this value in the column's first line."""
-
-    def change(table: pa.Table) -> pa.Table:
-        values = [value, *table[column].to_pylist()[1:]]
-        return table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
-
-    return change
 
 
 def test_a_round_trip_leaves_everything_equal(full: Store, folder: Path, tmp_path: Path) -> None:
@@ -115,17 +76,10 @@ def test_a_round_trip_leaves_everything_equal(full: Store, folder: Path, tmp_pat
             assert pq.read_table(again / f"{stem}.parquet").equals(pq.read_table(folder / f"{stem}.parquet")), stem
             assert (again / f"{stem}.parquet").read_bytes() == (folder / f"{stem}.parquet").read_bytes()
         assert (again / form.MANIFEST).read_text() == (folder / form.MANIFEST).read_text()
-        rows = run_sql(other.path, "SELECT sum(attempts), count(cross_fitted_val_top1) FROM trials").rows
+        rows = run_sql(other.location, "SELECT sum(attempts), count(cross_fitted_val_top1) FROM trials").rows
         assert rows == ((5, 2),)
         assert other.protocols("demo/x", False)[0][1] == PROTOCOL
         assert other.extensions("demo/y", True) == full.extensions("demo/y", True)
-
-
-def full_claim(store: Store) -> Claim:
-    """The claim of the trial that runs."""
-    rows = "SELECT t.id, t.key, a.id, a.fence FROM stored_trials t JOIN attempts a ON a.trial_id = t.id"
-    ((trial, key, attempt, fence),) = run_sql(store.path, f"{rows} WHERE a.state = 'running'").rows
-    return Claim(trial, key, attempt, fence, Path(), ())
 
 
 def test_the_same_folder_twice_changes_nothing(folder: Path, tmp_path: Path) -> None:
@@ -161,15 +115,15 @@ def test_what_has_no_result_here_takes_the_imported_one(
         assert import_folder(other, folder) == Imported(3, 2, 1)
         states = other.states([trial.key for trial in trials])
         assert [states[trial.key].state for trial in trials] == ["complete", "diverged", "running", "pending"]
-        assert run_sql(other.path, "SELECT attempts, epochs FROM trials WHERE state = 'complete'").rows == ((3, 3),)
+        assert run_sql(other.location, "SELECT attempts, epochs FROM trials WHERE state = 'complete'").rows == ((3, 3),)
         numbers = run_sql(
-            other.path,
+            other.location,
             "SELECT a.number, a.state, a.owner = 'imported' FROM attempts a JOIN stored_trials t ON t.id = a.trial_id "
             f"WHERE t.key = '{trials[0].key}' ORDER BY 1",
         ).rows
         assert numbers == ((1, "superseded", 0), (2, "superseded", 1), (3, "complete", 1))
         assert other.finish(running, outcome_of(trials[2])), "the trial that runs here keeps its lease"
-        assert run_sql(other.path, "SELECT count(*) FROM epochs").rows == ((9,),)
+        assert run_sql(other.location, "SELECT count(*) FROM epochs").rows == ((9,),)
 
 
 def test_a_result_that_comes_while_it_runs_is_late(
@@ -189,7 +143,7 @@ def test_the_places_of_attempts_are_our_own(folder: Path, tmp_path: Path) -> Non
     """An imported attempt's folder, which a later run would remove, is one below this database's that nobody has."""
     with Store(tmp_path / "other.db") as other:
         import_folder(other, folder)
-        for (place,) in run_sql(other.path, "SELECT directory FROM attempts").rows:
+        for (place,) in run_sql(other.location, "SELECT directory FROM attempts").rows:
             assert place.startswith("other.db.trials/")
             assert place.endswith("-imported")
             assert not (tmp_path / place).exists()
@@ -341,13 +295,13 @@ def test_what_is_damaged_or_foreign_is_refused(folder: Path, tmp_path: Path) -> 
         manifest.unlink()
         with pytest.raises(StoreError, match="holds no results to import"):
             import_folder(other, folder)
-        assert run_sql(other.path, "SELECT count(*) FROM trials").rows == ((0,),)
+        assert run_sql(other.location, "SELECT count(*) FROM trials").rows == ((0,),)
 
 
 def test_the_commands(full: Store, tmp_path: Path) -> None:
     """`export` says where, `import` what came of it; a folder that is none makes no database."""
     run = CliRunner().invoke
-    done = run(app, ["export", str(tmp_path / "out"), "demo/x", "--db", str(full.path)])
+    done = run(app, ["export", str(tmp_path / "out"), "demo/x", "--db", full.location.text])
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'out'}\n")
     done = run(app, ["import", str(tmp_path / "out"), "--db", str(tmp_path / "new.db")])
     assert (done.exit_code, done.stdout) == (0, "4 trials imported, 0 known already; 1 new version of sweeps\n")

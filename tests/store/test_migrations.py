@@ -29,13 +29,13 @@ def made(version: int, path: Path) -> dict[str, tuple[list[str], list[tuple[obje
     return found
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_every_row_is_kept(version: int, tmp_path: Path) -> None:
     """Each table has its rows with the values that they had, under its new name, and the file is whole."""
     before = made(version, tmp_path / "old.db")
     with Store(tmp_path / "old.db") as store, store.engine().connect() as connection:
         for name, (columns, rows) in before.items():
-            now = connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {RENAMED[name]}").fetchall()
+            now = connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {RENAMED.get(name, name)}").fetchall()
             kept = [tuple(row) for row in now]
             kept = [row for row in kept if row[0] <= version] if name == "schema_version" else kept
             assert sorted(kept, key=repr) == sorted(rows, key=repr), name
@@ -85,10 +85,10 @@ def test_jobs_are_counted(tmp_path: Path) -> None:
     columns, attempts = before["attempts"]
     jobs = [row[columns.index("job")] for row in attempts]
     with Store(tmp_path / "old.db") as store:
-        rows = run_sql(store.path, "SELECT job, job_trials FROM attempts").rows
+        rows = run_sql(store.location, "SELECT job, job_trials FROM attempts").rows
         assert rows == tuple((job, jobs.count(job)) for job in jobs)
         ((hours, attempt),) = run_sql(
-            store.path, "SELECT device_hours, trial FROM trials WHERE seed = 0 AND ema_decay = 0.9"
+            store.location, "SELECT device_hours, trial FROM trials WHERE seed = 0 AND ema_decay = 0.9"
         ).rows
         wall = next(row for row in attempts if row[0] == 2)
         started, ended = (wall[columns.index(name)] for name in ("started_at", "ended_at"))
@@ -103,6 +103,23 @@ def test_what_version_4_holds_is_read(tmp_path: Path) -> None:
         ((_, protocol),) = store.protocols("tiny", False)
         assert protocol == ProtocolRecord("val_top1", "last", 0.2, "table", "max-t", "0, 1, 2, 4", "5f1c0a")
         assert store.extensions("tiny", False) == [ExtensionRecord("No decay", "", 4, 6, 4, 0.31, 0.25)]
+
+
+def test_what_version_5_holds_is_read(tmp_path: Path) -> None:
+    """Its driver, where an attempt went on, and from which attempt on retries count."""
+    before = made(5, tmp_path / "old.db")
+    with Store(tmp_path / "old.db") as store:
+        (driver,) = store.drivers()
+        assert (driver.owner, driver.name, driver.log, driver.stop_asked) == ("host:1:1", "tiny", "ablations.log", True)
+        assert not driver.live
+        assert driver.ended_at is not None
+        columns, trials = before["stored_trials"]
+        ((key, counted),) = [(row[columns.index("key")], row[-1]) for row in trials if row[-1]]
+        assert (columns[-1], counted) == ("counted_from", 2)
+        (claim,) = store.claim([str(key)], "job")
+        assert claim.causes == ("worker lost",)
+        assert len(claim.earlier) == 3
+        assert run_sql(store.location, "SELECT from_step FROM attempts WHERE from_step > 0").rows == ((7,),)
 
 
 @pytest.mark.parametrize(("old", "new"), [("results", "trials"), ("curves", "epochs")])
@@ -131,4 +148,4 @@ def test_a_migration_that_fails_leaves_the_old_database(tmp_path: Path, monkeypa
         assert connection.execute("SELECT count(*) FROM curves").fetchone() == (15,)
     monkeypatch.undo()
     with Store(tmp_path / "old.db") as store:
-        assert run_sql(store.path, "SELECT count(*) FROM epochs").rows == ((15,),)
+        assert run_sql(store.location, "SELECT count(*) FROM epochs").rows == ((15,),)

@@ -2,8 +2,12 @@
 
 import dataclasses
 
+import stores
+
 from tinyablate.store.records import ExtensionRecord, ProtocolRecord
 from tinyablate.store.store import Store
+
+BACKENDS = stores.BACKENDS
 
 FIRST = ProtocolRecord("val_top1", "last", None, "table", "max-t", "0, 1, 2", "a")
 

@@ -117,7 +117,7 @@ def _environment(store: Store, a: Sequence[FoundTrial], b: Sequence[FoundTrial])
         schema.environments, schema.environments.c.id == schema.attempts.c.environment_id
     )
     accepted = [trial.accepted for trial in (*a, *b) if trial.accepted is not None]
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         rows: dict[int | None, Any] = {
             row[0]: row._mapping for row in connection.execute(wanted.where(schema.attempts.c.id.in_(accepted)))
         }
@@ -141,7 +141,7 @@ def _outcomes(store: Store, trials: Sequence[FoundTrial]) -> dict[str, dict[str,
     columns = [name for name in OUTCOME if name != "state"]
     wanted = sa.select(o.attempt_id, *(o[name] for name in columns))
     accepted = [trial.accepted for trial in trials if trial.accepted is not None]
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         rows: dict[int | None, Any] = {
             row[0]: row[1:] for row in connection.execute(wanted.where(o.attempt_id.in_(accepted)))
         }

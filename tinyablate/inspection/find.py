@@ -92,7 +92,7 @@ def trial(store: Store, prefix: str) -> FoundTrial:
 
 def _as_label(store: Store, text: str) -> str:
     """What else `text` could be: a row's label; else where keys are to be found."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         rows = connection.execute(sa.text(_LABELS)).fetchall()
     labels = {row.row_label: row.name for row in rows}
     close = [text] if text in labels else difflib.get_close_matches(text, labels, n=1, cutoff=0.7)
@@ -117,13 +117,13 @@ def _trials(store: Store, condition: Any, most: int | None = None) -> list[Found
         .select_from(schema.trials.join(schema.variants, v.id == t.variant_id))
         .where(condition).order_by(t.key).limit(most)
     )  # fmt: skip
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         return [FoundTrial(**row._asdict()) for row in connection.execute(wanted)]
 
 
 def places(store: Store, found: FoundTrial) -> tuple[Place, ...]:
     """The cells that the trial fills, each once: in the newest version of its sweep that has it."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         rows = connection.execute(sa.text(_PLACES), {"trial": found.id}).fetchall()
     newest = {(row.name, row.smoke, row.overrides, row.row_label, row.column_label): row for row in rows}
     return tuple(Place(_version(row), row.row_index, row.row_label, row.column_label) for row in newest.values())
@@ -142,7 +142,7 @@ def _version(row: Any) -> Version:
 
 def first_of(store: Store, place: Place, seed: int) -> tuple[str, FoundTrial] | None:
     """Label and trial of the first row of the place's sweep in its column, of this seed if the row has it."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         values = {"sweep": place.version.id, "column": place.column, "seed": seed}
         row = connection.execute(sa.text(_FIRST), values).first()
     if row is None:
@@ -162,7 +162,7 @@ WHERE c.sweep_id = :sweep AND c.column_label = :column ORDER BY c.row_index, t.s
 
 def version(store: Store, name: str, smoke: bool) -> Version:
     """The newest version of the sweep `name` that was run, without overrides if there is one. Raises UsageError."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         rows = connection.execute(sa.text(_VERSIONS)).fetchall()
     found = [_version(row) for row in rows if row.name == name and bool(row.smoke) == smoke]
     if found:
@@ -184,7 +184,7 @@ def rows(store: Store, name: str, labels: Sequence[str], smoke: bool = False) ->
     Of a sweep with several columns a label is `row / column`. Raises UsageError, with the nearest label.
     """
     of = version(store, name, smoke)
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         cells = connection.execute(sa.text(_CELLS), {"sweep": of.id}).fetchall()
     return [_row(store, of, label, cells) for label in labels]
 

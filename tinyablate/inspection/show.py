@@ -1,50 +1,39 @@
 """One trial as text: what it is, where it stands, its attempts, and why it is as it is. It changes nothing."""
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from tinyablate.activity import command
+from tinyablate.cures import cure
 from tinyablate.identity import differences, from_canonical
 from tinyablate.inspection import find
+from tinyablate.inspection.attempts import attempts_at, attempts_text, checkpoint
 from tinyablate.inspection.find import FoundTrial, Place
 from tinyablate.inspection.text import shown
 from tinyablate.recipe import field_specs, flatten
 from tinyablate.store.store import Store, open_existing
 from tinyablate.tables.render.words import line
-from tinyablate.terminal import duration
-
-MOST_LINES = 12
-"""A longer traceback is cut to its first line and its last ones, unless all of it is asked for."""
+from tinyablate.terminal import duration, tame
 
 
-def show_trial(database: str, prefix: str, *, why: bool = False, recipe: bool = False) -> str:
+def show_trial(database: str, prefix: str, *, why: bool = False, recipe: bool = False, more: Sequence[str] = ()) -> str:
     """One trial: identity, cells, what differs from its sweep's first row, attempts, outcome.
 
-    With `why` also what explains its state, tracebacks whole; with `recipe` every field of its recipe. Raises
-    UsageError.
+    With `why` also what explains its state, tracebacks whole; with `recipe` every field of its recipe. `more` are
+    options of the commands that are proposed. Raises UsageError.
     """
     with open_existing(database) as store:
         trial = find.trial(store, prefix)
-        places = find.places(store, trial)
-        with store.engine().connect() as connection:
-            attempts = connection.execute(_ATTEMPTS, {"trial": trial.id}).fetchall()
+        places, attempts = find.places(store, trial), attempts_at(store, trial.id)
         lines = [*_identity(trial), *_places(places), *_changes(store, trial, places)]
+        lines += _waits(store, trial, attempts)
         lines += _recipe(trial) if recipe else []
-        lines += _explained(store, trial, attempts) if why else []
-        for attempt in attempts:
-            lines += _attempt(attempt, trial.accepted, why)
-    return "\n".join(lines)
-
-
-_ATTEMPTS = sa.text(
-    "SELECT a.*, e.host, e.device, e.torch, e.timm, e.git_commit, e.train_digest, o.epochs, o.best_epoch, "
-    "o.best_val_top1, o.last_val_top1, o.diverged_epoch FROM attempts a "
-    "LEFT JOIN environments e ON e.id = a.environment_id LEFT JOIN stored_outcomes o ON o.attempt_id = a.id "
-    "WHERE a.trial_id = :trial ORDER BY a.number"
-)
+        lines += _explained(store, trial, places, attempts, more) if why else []
+        lines += attempts_text(store, trial.id, attempts, why)
+    return tame("\n".join(lines))
 
 
 def _identity(trial: FoundTrial) -> list[str]:
@@ -92,57 +81,35 @@ def _toml(value: Any) -> str:
     return shown(value) if isinstance(value, bool) or value == int(value) else repr(value)
 
 
-# ---- attempts --------------------------------------------------------------------------------------------------------
-
-
-def _attempt(attempt: Any, accepted: int | None, whole: bool) -> list[str]:
-    ended = f" after {duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
-    counts = " (counts)" if attempt.id == accepted else ""
-    lines = ["", f"attempt {attempt.number}: {attempt.state}{counts}{ended}, job {attempt.job}, driver {attempt.owner}"]
-    if attempt.host:
-        batch = f", micro-batch {attempt.micro_batch}" if attempt.micro_batch else ""
-        lines.append(
-            f"  on {attempt.host}, {attempt.device}, torch {attempt.torch}, timm {attempt.timm}, "
-            f"commit {attempt.git_commit or '-'}, train {attempt.train_digest}, from epoch {attempt.from_epoch}{batch}"
-        )
-    if attempt.diverged_epoch is not None:
-        lines.append(f"  diverged in epoch {attempt.diverged_epoch}")
-    elif attempt.best_val_top1 is not None:
-        lines.append(
-            f"  {attempt.epochs} epochs, best top-1 {attempt.best_val_top1:.2f} % in epoch {attempt.best_epoch}, "
-            f"last {attempt.last_val_top1:.2f} %"
-        )
-    lines += [f"  cause: {attempt.cause}"] if attempt.cause else []
-    lines += [f"  {attempt.message}"] if attempt.message else []
-    return lines + ["  " + line for line in _traceback(attempt.traceback or "", whole)]
-
-
-def _traceback(text: str, whole: bool) -> list[str]:
-    lines = text.rstrip().splitlines()
-    if whole or len(lines) <= MOST_LINES:
-        return lines
-    cut = len(lines) - MOST_LINES + 2
-    return [lines[0], f"  … {cut} lines, shown by --why", *lines[cut + 1 :]]
+def _waits(store: Store, trial: FoundTrial, attempts: Sequence[Any]) -> list[str]:
+    """Of a trial without a result: from where it would be continued."""
+    if trial.state not in ("pending", "failed", "running"):
+        return []
+    found = checkpoint(store, attempts)
+    return [f"goes on from its {found}"] if found else []
 
 
 # ---- why -------------------------------------------------------------------------------------------------------------
 
 
-def _explained(store: Store, trial: FoundTrial, attempts: Sequence[Any]) -> list[str]:
+def _explained(
+    store: Store, trial: FoundTrial, places: Sequence[Place], attempts: Sequence[Any], more: Sequence[str]
+) -> list[str]:
     """Why the trial is in its state, and what to do."""
     last = attempts[-1] if attempts else None
-    again = "`tinyablate run` of one of its sweeps"
+    again = f"`{_command('run', places, more)}`"
+    retry = f"`{_command('retry', places, more)}`"
     match trial.state:
         case "failed" if last is not None:
-            text = f"its last attempt failed: {last.cause or 'no cause is known'}; {again} tries it again"
+            text = f"it failed, the last time by {last.cause or 'no known cause'}: {cure(last.cause)}; then {retry}"
         case "diverged":
-            return [
-                "",
-                "why: its loss stopped being finite; that is its result, and is not tried again",
-                *_curve(store, trial),
-            ]
+            other = f"{retry[:-1]} --state diverged`"
+            text = f"its loss stopped being finite; that is its result, and is tried again only after {other}"
+            return ["", f"why: {text}", *_curve(store, trial)]
         case "running" if last is not None:
             text = _running(store, trial, last) or f"its driver {last.owner} is gone; {again} takes it over"
+        case "pending" if last is not None and last.number == last.counted_from:
+            text = f"`tinyablate retry` put it back; {again} tries it"
         case "pending" if last is not None:
             text = f"it was given back ({last.cause or last.state}); {again} continues it"
         case "pending":
@@ -152,12 +119,17 @@ def _explained(store: Store, trial: FoundTrial, attempts: Sequence[Any]) -> list
     return ["", f"why: {text}"]
 
 
+def _command(verb: str, places: Sequence[Place], more: Sequence[str]) -> str:
+    """As it is typed for a sweep that the trial stands in."""
+    return command(verb, places[-1].version, more) if places else f"tinyablate {verb} SWEEP"
+
+
 def _running(store: Store, trial: FoundTrial, last: Any) -> str:
     """How far the trial has come, if its driver is alive."""
     if not store.states([trial.key])[trial.key].live:
         return ""
     speed = f", {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
-    seen = duration(max(0.0, time.time() - last.heartbeat_at))
+    seen = duration(max(0.0, store.now() - last.heartbeat_at))
     return f"driver {last.owner} computes it: epoch {last.epoch or '-'}{speed}, last heard of {seen} ago"
 
 
@@ -165,7 +137,7 @@ def _curve(store: Store, trial: FoundTrial) -> list[str]:
     """The epochs of the attempt that counts."""
     from tinyablate.listing import columns_text
 
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         found = connection.execute(_EPOCHS, {"attempt": trial.accepted}).fetchall()
     if not found:
         return []

@@ -67,7 +67,7 @@ def _left_out(store: Store, sweep: Sweep, others: Sequence[Swept]) -> list[str]:
 
 def _only_in(store: Store, version: Swept, sweep: Sweep) -> int:
     """How many results this version has that the sweep, as it was run, has not."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         values = {"version": version.digest, "sweep": sweep.digest}
         return int(connection.scalar(sa.text(_ONLY_IN), values) or 0)
 
@@ -84,7 +84,7 @@ WHERE s.digest = :version AND c.trial_id NOT IN (
 def stamp(names: Sequence[str], store: Store) -> str:
     """Text that changes when a file of these sweeps does, or of the database's where none is named."""
     if not names:
-        with store.engine().connect() as connection:
+        with store.backend.read() as connection:
             found = list(connection.scalars(sa.select(schema.sweeps.c.name).distinct().order_by(schema.sweeps.c.name)))
     else:
         found = list(names)

@@ -85,7 +85,7 @@ def attempts_of(store: Store, keys: Sequence[str], tracebacks: bool = False) -> 
     ).select_from(schema.trials.join(schema.attempts, a.trial_id == t.id))  # fmt: skip
     columns = (e[name] for name in Environment._fields)
     found: dict[str, list[Attempt]] = {}
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         places = {row.id: Environment(*row[1:]) for row in connection.execute(sa.select(e.id, *columns))}
         for chunk in _chunks(keys):
             for row in connection.execute(wanted.where(t.key.in_(chunk)).order_by(a.trial_id, a.number)):
@@ -116,7 +116,7 @@ def _attempt(row: Any, places: Mapping[int, Environment]) -> Attempt:
 def fingerprints_of(store: Store, keys: Sequence[str]) -> list[str]:
     """Every fingerprint of data that these trials were trained on, sorted."""
     t = schema.trials.c
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         found = {
             text
             for chunk in _chunks(keys)
@@ -133,7 +133,7 @@ def numbers_of(store: Store, keys: Sequence[str]) -> dict[str, tuple[Number, ...
         schema.trials.join(schema.outcomes, o.attempt_id == t.accepted_attempt_id)
     )
     found: dict[str, tuple[Number, ...]] = {}
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         for chunk in _chunks(keys):
             for key, *values in connection.execute(wanted.where(t.key.in_(chunk))):
                 pairs = zip(shown.values(), values, strict=True)

@@ -1,7 +1,7 @@
 """The pages of a report over HTTP, from the database as it is when they are asked for. It changes nothing.
 
 GET and HEAD alone, of the paths that the report has: no file is looked up by a path that came over the network. Every
-request has a connection of its own, which SQLite keeps from writing.
+request has a connection of its own, which the database keeps from writing.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from tinyablate.errors import TinyablateError, UsageError
 from tinyablate.report import found
 from tinyablate.report.site import INDEX, Site
 from tinyablate.store import schema
+from tinyablate.store.reading import ReadOnly
 from tinyablate.store.store import Store, open_existing
 from tinyablate.terminal import say, show
 
@@ -50,7 +51,9 @@ def serve(names: Sequence[str], db: str, host: str = "127.0.0.1", port: int = 87
     Prints the address to stdout. Raises UsageError for a host or port that cannot be had, SweepError, StoreError.
     """
     live = Live(names, db, machine)
-    with live.store() as store:  # a missing database or a broken file is told now, not to the first reader
+    with open_existing(db):  # an older database is migrated now, for the connections below only read
+        pass
+    with live.store() as store:  # a broken file is told now, not to the first reader
         live.site(store)
     with bound(live, host, port) as server:
         if not _is_loopback(str(server.server_address[0])):
@@ -73,15 +76,13 @@ class Live:
     @contextlib.contextmanager
     def store(self) -> Iterator[Store]:
         """The database, through connections that cannot write."""
-        with open_existing(self._db) as store:
-            store.engine().dispose()  # what opening it has left
-            sa.event.listen(store.engine(), "connect", _only_read)
+        with ReadOnly(self._db) as store:
             yield store
 
     def state(self, store: Store) -> str:
         """Text that changes whenever a page would."""
         t, a = schema.trials.c, schema.attempts.c
-        with store.engine().connect() as connection:
+        with store.backend.read() as connection:
             trials = connection.execute(sa.select(sa.func.count(), sa.func.max(t.updated_at))).one()
             last = connection.execute(sa.select(sa.func.count(), sa.func.max(a.id), sa.func.max(a.ended_at))).one()
             wanted = sa.select(a.id, a.epoch, t.owner, t.lease_until).where(t.id == a.trial_id, t.fence == a.fence)
@@ -104,10 +105,6 @@ class Live:
             if path == STATE:
                 return json.dumps({"state": self.state(store)}).encode()
             return self.site(store).page(path, store)
-
-
-def _only_read(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA query_only=ON")
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------------

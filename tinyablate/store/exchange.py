@@ -1,5 +1,6 @@
 """Results out of a database into a folder of Parquet files, and such a folder's into another database. See `form`."""
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -8,10 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tinyablate import durable
 from tinyablate.errors import StoreError, UsageError, listed, nearest
 from tinyablate.store import form
+from tinyablate.store.driver import answers
 from tinyablate.store.importing import Imported, import_folder
-from tinyablate.store.parquet import answers, write
+from tinyablate.store.parquet import write
 from tinyablate.store.query import Swept, swept
 from tinyablate.store.store import Store
 
@@ -32,15 +35,13 @@ def export(store: Store, folder: Path, only: Sequence[str] = (), anonymous: bool
     versions = _chosen(swept(store), only)
     texts = _sweep_files(versions)
     earlier = _make_ready(folder, texts.keys())
-    trials, sweeps = _conditions([each.name for each in versions]) if only else ("1", "1")
-    with store.engine().connect() as connection:
-        connection.exec_driver_sql("BEGIN")  # all files show the same moment
-        change = _unnamed(connection) if anonymous else {}
+    trials, sweeps = _conditions([each.name for each in versions]) if only else ("TRUE", "TRUE")
+    with store.backend.snapshot() as connection:  # all files show the same moment
+        change = _numbered(connection, trials) | (_unnamed(connection) if anonymous else {})
         if only:
             change |= {"sweeps": _only({each.name for each in versions})}
         for stem, file in form.files().items():
             write(folder / f"{stem}.parquet", file.columns, answers(connection, file.sql(trials, sweeps)), "", change)
-        connection.exec_driver_sql("COMMIT")
     for name in earlier - texts.keys():
         (folder / name).unlink(missing_ok=True)
     for name, text in texts.items():
@@ -87,7 +88,7 @@ def _make_ready(folder: Path, names: Set[str]) -> set[str]:
 def _put_manifest(folder: Path, manifest: form.Manifest) -> None:
     aside = folder / f".{form.MANIFEST}.{os.getpid()}"
     aside.write_text(manifest.text(), encoding="utf-8")
-    os.replace(aside, folder / form.MANIFEST)
+    durable.put(aside, folder / form.MANIFEST)
 
 
 def _is_inside(name: str) -> bool:
@@ -104,6 +105,15 @@ def _conditions(names: Sequence[str]) -> tuple[str, str]:
         "SELECT x.key FROM sweeps s JOIN stored_cells c ON c.sweep_id = s.id JOIN stored_trials x ON x.id = c.trial_id"
     )
     return f"t.key IN ({keys} WHERE {of_sweeps})", of_sweeps
+
+
+def _numbered(connection: sa.Connection, trials: str) -> dict[str, Callable[[Any], Any]]:
+    """Environments counted from 1: their ids have gaps where one was left out, or was not needed after all."""
+    file = form.files()["environments"]
+    at = [column.name for column in file.columns].index("id")
+    rows = itertools.chain.from_iterable(answers(connection, file.sql(trials, "TRUE")))
+    ids = {row[at]: number for number, row in enumerate(rows, start=1)}
+    return {"id": ids.get, "environment_id": ids.get}
 
 
 def _unnamed(connection: sa.Connection) -> dict[str, Callable[[Any], Any]]:

@@ -53,7 +53,10 @@ class FormFile:
 def files() -> Mapping[str, FormFile]:
     """Every file by its name, without `.parquet`."""
     view = "FROM {} s WHERE {}".format
-    attempts = "FROM stored_trials t CROSS JOIN attempts a ON a.trial_id = t.id"
+    # CROSS JOIN makes SQLite begin with the table on its left, as JOIN does not; with ON it is an error in PostgreSQL.
+    attempts = "FROM stored_trials t CROSS JOIN attempts a"
+    of_attempt = "WHERE a.trial_id = t.id AND {trials}"
+    of_epoch = f"{of_attempt} AND x.attempt_id = a.id"
     rules = "s.name, smoke, noted_at"
     return {
         "trials": FormFile(columns_of("trials"), _of_view("trials"), order="trial"),
@@ -66,26 +69,26 @@ def files() -> Mapping[str, FormFile]:
         ),
         "attempts": FormFile(
             (*_TRIAL, *_some(schema.attempts, _ATTEMPT)),
-            f"{attempts} WHERE a.state != 'running' AND {{trials}}", "a.",
+            f"{attempts} {of_attempt} AND a.state != 'running'", "a.",
         ),
         "superseded_epochs": FormFile(
             (*_TRIAL, *_some(schema.epochs)),
-            f"{attempts} CROSS JOIN stored_epochs e ON e.attempt_id = a.id WHERE a.state = 'superseded' AND {{trials}}",
-            "e.", "1, 2, e.observer, e.epoch",
+            f"{attempts} CROSS JOIN stored_epochs x {of_epoch} AND a.state = 'superseded'",
+            "x.", "1, 2, x.observer, x.epoch",
         ),
         "metrics": FormFile(
             (*_TRIAL, *_some(schema.metrics)),
-            f"{attempts} CROSS JOIN metrics m ON m.attempt_id = a.id WHERE {{trials}}",
-            "m.", "1, 2, m.observer, m.epoch, m.name",
+            f"{attempts} CROSS JOIN metrics x {of_epoch}",
+            "x.", "1, 2, x.observer, x.epoch, x.name",
         ),
         "correctness": FormFile(
             (*_TRIAL, *_some(schema.correctness)),
-            f"{attempts} CROSS JOIN correctness c ON c.attempt_id = a.id WHERE {{trials}}",
-            "c.", "1, 2, c.observer, c.epoch",
+            f"{attempts} CROSS JOIN correctness x {of_epoch}",
+            "x.", "1, 2, x.observer, x.epoch",
         ),
         "environments": FormFile(
             _some(schema.environments, [column.name for column in schema.environments.c]),
-            f"FROM environments WHERE id IN (SELECT a.environment_id {attempts} WHERE {{trials}})", order="id",
+            f"FROM environments WHERE id IN (SELECT a.environment_id {attempts} {of_attempt})", order="id",
         ),
         "sweeps": FormFile(
             _some(schema.sweeps, ("name", "digest", "title", "smoke", "overrides", "created_at", "text")),
@@ -103,8 +106,8 @@ def files() -> Mapping[str, FormFile]:
 
 
 _ATTEMPT = (
-    "state", "job", "job_trials", "environment_id", "micro_batch", "from_epoch", "epoch", "images_per_second", "cause",
-    "message", "traceback", "started_at", "heartbeat_at", "ended_at",
+    "state", "job", "job_trials", "environment_id", "micro_batch", "from_epoch", "from_step", "epoch",
+    "images_per_second", "cause", "message", "traceback", "started_at", "heartbeat_at", "ended_at",
 )  # fmt: skip
 """Columns of `attempts` that mean something elsewhere; owner, fence and directory do not."""
 

@@ -6,21 +6,19 @@ refused. Nothing that names a place on a machine is taken over, for the places o
 """
 
 import itertools
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from tinyablate import retries
 from tinyablate.errors import RecipeError, StoreError
 from tinyablate.identity import CORE_VERSION, from_canonical, trial_key
 from tinyablate.recipe import Recipe
-from tinyablate.store import form, schema
-from tinyablate.store.opening import transaction
+from tinyablate.store import form, leases, schema
+from tinyablate.store.driver import insert_rows
 from tinyablate.store.records import CellOf, EnvironmentRecord, NewTrial, SweepRecord
 from tinyablate.store.store import CHUNK, Store
 
@@ -54,10 +52,11 @@ def import_folder(store: Store, folder: Path) -> Imported:
     form.check(folder)
     trials = _trials(folder)
     try:
-        with transaction(store.engine()) as connection:
+        with store.backend.alone() as connection:
             return _Import(store, connection, folder, trials).run()
-    except (sqlite3.Error, sa.exc.IntegrityError, sa.exc.StatementError, OverflowError) as error:
-        raise StoreError(f"{folder}: holds what no database of results can: {str(error).splitlines()[0]}") from error
+    except (sa.exc.StatementError, OverflowError) as error:
+        said = getattr(error, "orig", None) or error
+        raise StoreError(f"{folder}: holds what no database of results can: {str(said).splitlines()[0]}") from error
 
 
 class _Trial(NamedTuple):
@@ -149,6 +148,7 @@ class _Import:
         self, store: Store, connection: sa.Connection, folder: Path, trials: Mapping[str, tuple[_Trial, Recipe]]
     ) -> None:
         self.store, self.connection, self.folder = store, connection, folder
+        self.now = store.backend.now(connection)
         self.trials = {key: trial for key, (trial, _) in trials.items()}
         self.known = dict(self._known())
         self.new = [
@@ -175,12 +175,14 @@ class _Import:
         return Imported(len(self.taken), len(self.trials) - len(self.taken), sweeps)
 
     def _known(self) -> Iterator[tuple[str, _Known]]:
-        t, keys = schema.trials.c, list(self.trials)
+        """The trials that are here. Nobody changes them meanwhile: locked as all do it, in the order of their ids."""
+        t = schema.trials.c
+        ids = sorted(self.store.trial_ids(self.connection, self.trials).values())
         columns = sa.select(t.key, t.id, t.state, t.core_version, t.owner, t.lease_until, t.accepted_attempt_id)
-        for start in range(0, len(keys), CHUNK):
-            found = self.connection.execute(columns.where(t.key.in_(keys[start : start + CHUNK])))
-            for key, row_id, state, core, owner, until, accepted in found.fetchall():
-                live = state == "running" and self.store.lease_holds(owner, until)
+        for start in range(0, len(ids), CHUNK):
+            rows = columns.where(t.id.in_(ids[start : start + CHUNK])).order_by(t.id).with_for_update(key_share=True)
+            for key, row_id, state, core, owner, until, accepted in self.connection.execute(rows).fetchall():
+                live = state == "running" and not leases.expired(owner, until, self.now)
                 yield key, _Known(row_id, state, core, live, accepted)
 
     def _takes(self, trial: _Trial, known: _Known | None) -> bool:
@@ -197,7 +199,7 @@ class _Import:
         for key in self.taken & self.known.keys():
             known = self.known[key]
             ours = sa.update(attempts).where(attempts.c.trial_id == known.id)
-            lost = {"state": "lost", "ended_at": time.time(), "cause": "driver gone"}
+            lost = {"state": "lost", "ended_at": attempts.c.heartbeat_at, "cause": retries.DRIVER_GONE}
             self.connection.execute(ours.where(attempts.c.state == "running").values(lost))
             self.connection.execute(ours.where(attempts.c.id == known.accepted_attempt_id).values(state="superseded"))
 
@@ -205,30 +207,37 @@ class _Import:
 
     def _attempts(self) -> dict[tuple[str, int], int]:
         """Insert the attempts of taken trials; (trial, number in the folder) -> id here."""
-        first = (self.connection.scalar(sa.select(sa.func.max(schema.attempts.c.id))) or 0) + 1
         before, environments = self._numbers(), self._environments()
         names = [column.name for column in form.files()["attempts"].columns]
-        ids: dict[tuple[str, int], int] = {}
-        rows = []
+        rows: dict[tuple[str, int], dict[str, Any]] = {}
         for key, number, *values in self._rows("attempts", names):
             row = dict(zip(names[2:], values, strict=True))
             _valid(self.folder, row["state"], ENDED)
             _check_times(self.folder, row["started_at"], row["heartbeat_at"], row["ended_at"])
-            if number is None or number < 1:
-                raise StoreError(f"{self.folder}: trial {_short(key)} has an attempt of number {number}")
+            if number is None or number < 1 or (key, number) in rows:
+                again = " twice" if (key, number) in rows else ""
+                raise StoreError(f"{self.folder}: trial {_short(key)} has an attempt of number {number}{again}")
             if row["job_trials"] is None or row["job_trials"] < 1:
                 raise StoreError(
                     f"{self.folder}: trial {_short(key)} was computed in a job of {row['job_trials']} trials"
                 )
-            ids[key, number] = first + len(ids)
             here = before.get(key, 0) + number
             row["environment_id"] = environments.get(row["environment_id"])
-            rows.append({
-                "id": ids[key, number], "trial_id": self.ids[key], "number": here, "fence": 0, "owner": "imported",
+            rows[key, number] = {
+                "trial_id": self.ids[key], "number": here, "fence": 0, "owner": "imported",
                 "directory": f"{self.store.trials_folder.name}/{key[:16]}-{here}-imported", **row,
-            })  # fmt: skip
-        self._insert(schema.attempts, rows)
+            }  # fmt: skip
+        ids = dict(zip(rows, self._new_ids(len(rows)), strict=True))
+        self._insert(schema.attempts, [{"id": ids[place], **row} for place, row in rows.items()])
         return ids
+
+    def _new_ids(self, count: int) -> Sequence[int]:
+        """Ids for so many attempts, which nobody else gives to others."""
+        if self.connection.dialect.name == "sqlite":  # where nobody else writes now
+            first = (self.connection.scalar(sa.select(sa.func.max(schema.attempts.c.id))) or 0) + 1
+            return range(first, first + count)
+        taken = sa.text("SELECT nextval(pg_get_serial_sequence('attempts', 'id')) FROM generate_series(1, :count)")
+        return list(self.connection.scalars(taken, {"count": count}))
 
     def _numbers(self) -> dict[str, int]:
         """The highest number of an attempt here, of each taken trial that has any."""
@@ -247,7 +256,7 @@ class _Import:
         ids = {}
         for row_id, *values in itertools.chain.from_iterable(form.rows(self.folder, "environments", ["id", *names])):
             record = dict(zip(names, values, strict=True))
-            self.connection.execute(insert(table).on_conflict_do_nothing(), record)
+            self.connection.execute(self._insert_new(table), record)
             same = [table.c[name] == value for name, value in record.items()]
             ids[row_id] = self.connection.execute(sa.select(table.c.id).where(*same)).scalar_one()
         return ids
@@ -293,18 +302,19 @@ class _Import:
     def _settle(self) -> None:
         """State, core version and accepted attempt of the taken trials."""
         rows = [
-            (
-                "pending" if trial.state == "running" else trial.state,
-                trial.core_version, self.accepted.get(key), trial.updated_at, self.ids[key],
-            )
+            {
+                "settled": self.ids[key], "state": "pending" if trial.state == "running" else trial.state,
+                "core_version": trial.core_version, "accepted_attempt_id": self.accepted.get(key),
+                "updated_at": trial.updated_at,
+            }
             for key, trial in self.trials.items()
             if key in self.taken
         ]  # fmt: skip
-        self._driver().executemany(
-            "UPDATE stored_trials SET state = ?, core_version = ?, accepted_attempt_id = ?, updated_at = ?, "
-            "fence = fence + 1, owner = NULL, lease_until = NULL WHERE id = ?",
-            rows,
-        )
+        table, given = schema.trials, ("state", "core_version", "accepted_attempt_id", "updated_at")
+        values: dict[str, Any] = {name: sa.bindparam(name) for name in given}
+        values |= {"fence": table.c.fence + 1, "owner": None, "lease_until": None}
+        if rows:
+            self.connection.execute(sa.update(table).where(table.c.id == sa.bindparam("settled")).values(values), rows)
 
     # ---- sweeps and notes ----------------------------------------------------------------------------------------
 
@@ -333,7 +343,7 @@ class _Import:
             for row in self._all(table.name, names):
                 values = dict(zip(names, row, strict=True))
                 _check_times(self.folder, values["noted_at"])
-                self.connection.execute(insert(table).on_conflict_do_nothing(), values)
+                self.connection.execute(self._insert_new(table), values)
 
     # ---- rows ----------------------------------------------------------------------------------------------------
 
@@ -348,11 +358,9 @@ class _Import:
         if rows:
             self.connection.execute(sa.insert(table), rows)
 
-    def _insert_many(self, table: sa.Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-        """Rows of (attempt, trial, values of `names`), by the driver itself: there are millions of them."""
-        columns = ["attempt_id", "trial_id", *names]
-        marks = ", ".join("?" * len(columns))
-        self._driver().executemany(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", rows)
+    def _insert_new(self, table: sa.Table) -> sa.Insert:
+        return self.store.backend.insert(table).on_conflict_do_nothing()
 
-    def _driver(self) -> Any:
-        return self.connection.connection.driver_connection
+    def _insert_many(self, table: sa.Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+        """Rows of (attempt, trial, values of `names`): there are millions of them."""
+        insert_rows(self.connection, table, ["attempt_id", "trial_id", *names], rows)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from tinyablate import durable
 from tinyablate.errors import StoreError
 from tinyablate.store import schema
 from tinyablate.store.columns import ColumnType, views
+from tinyablate.store.driver import ROWS_AT_A_TIME, answers
+from tinyablate.store.location import Location
 from tinyablate.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ROWS_AT_A_TIME = 2_000
-"""That are Python objects: as many as fit a processor's cache, for more take twice as long each."""
 
 GROUP = 100_000
 """Rows that are written at a time: a row group of the file."""
@@ -71,7 +71,7 @@ def write(
             for group in _groups(rows):
                 batches = [_batch(columns, batch, form, change or {}) for batch in group]
                 writer.write_table(pa.Table.from_batches(batches), GROUP)
-        os.replace(aside, path)
+        durable.put(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -106,21 +106,11 @@ def _array(column: FileColumn, values: Sequence[Any], change: Mapping[str, Calla
         raise StoreError(f"column {column.name}: holds what is no {column.type}: {error}") from error
 
 
-def answers(connection: sa.Connection, sql: str) -> Iterator[Sequence[Sequence[Any]]]:
-    """The rows of a SELECT in lists, read by the driver itself: SQLAlchemy's rows would cost as much again."""
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    cursor = driver.execute(sql)
-    while rows := cursor.fetchmany(ROWS_AT_A_TIME):
-        yield rows
-
-
 def mirror(store: Store) -> Path:
     """Write the views to `parquet/` beside the database; nothing where the files are of what it holds already."""
     folder = store.home / "parquet"
-    folder.mkdir(exist_ok=True)
-    with store.engine().connect() as connection:
-        connection.exec_driver_sql("BEGIN")  # all files show the same moment
+    folder.mkdir(parents=True, exist_ok=True)
+    with store.backend.snapshot() as connection:  # all files show the same moment
         stamp = _stamp(store, connection)
         for name in views():
             path = folder / f"{name}.parquet"
@@ -128,17 +118,27 @@ def mirror(store: Store) -> Path:
                 columns = columns_of(name)
                 sql = f"SELECT {', '.join(column.name for column in columns)} FROM {name}"
                 write(path, columns, answers(connection, sql), stamp)
-        connection.exec_driver_sql("COMMIT")
     return folder
 
 
 def _stamp(store: Store, connection: sa.Connection) -> str:
-    """What changes whenever a line of a view does."""
+    """What changes whenever a line of a view does.
+
+    The latest time alone would not: of two drivers the one with the earlier time may commit later.
+    """
     sql = (
-        "SELECT (SELECT count(*) FROM stored_trials), (SELECT max(updated_at) FROM stored_trials), "
-        "(SELECT max(id) FROM attempts), (SELECT count(*) FROM stored_cells), (SELECT count(*) FROM stored_outcomes)"
+        "SELECT * FROM (SELECT count(*), max(updated_at), sum(CAST(updated_at * 1000 AS BIGINT) & 1048575) "
+        "FROM stored_trials) t, (SELECT max(id) FROM attempts) a, "
+        "(SELECT count(*) FROM stored_cells) c, (SELECT count(*) FROM stored_outcomes) o"
     )
-    return " ".join(map(repr, (store.path.name, schema.SCHEMA_VERSION, *connection.exec_driver_sql(sql).one())))
+    found = map(str, connection.exec_driver_sql(sql).one())
+    return " ".join([_name(store.location), str(schema.SCHEMA_VERSION), *found])
+
+
+def _name(location: Location) -> str:
+    """Which database it is, whoever asks it."""
+    url = location.url
+    return repr(location.path.name if location.path else f"{url.host}:{url.port}/{url.database}")
 
 
 def _stamp_of(path: Path) -> str:

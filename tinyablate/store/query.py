@@ -1,9 +1,6 @@
 """Reading the results database: outcomes, times, and one SELECT of the user's, read-only by construction."""
 
-import contextlib
 import itertools
-import re
-import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,15 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from tinyablate.errors import StoreError, UsageError, nearest
+from tinyablate.identity import CORE_VERSION
+from tinyablate.retries import NOT_FINITE
 from tinyablate.store import schema
-from tinyablate.store.columns import RENAMED, VIEWS, views
+from tinyablate.store.asking import asking
+from tinyablate.store.location import Location
 from tinyablate.store.records import EstimateRecord
 from tinyablate.store.store import CHUNK, Store
-
-_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_TABLES = [name for name in schema.metadata.tables if not name.startswith("stored_")]
-_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "foreign_key_list"}
 
 
 class StoredOutcome(NamedTuple):
@@ -100,6 +95,19 @@ def device_hours(store: Store, keys: Sequence[str]) -> dict[str, float]:
     return dict(_by_keys(store, wanted.group_by(t.key), keys))
 
 
+def diverged_before(store: Store, keys: Sequence[str]) -> set[str]:
+    """Those of these trials that diverged under the core of today and were tried again, by a rule or by hand."""
+    t, a, o, n = schema.trials.c, schema.attempts.c, schema.outcomes.c, schema.environments.c
+    by_rule = sa.select(t.key).join_from(schema.trials, schema.attempts, a.trial_id == t.id).where(a.cause == NOT_FINITE)
+    by_hand = (
+        sa.select(t.key).join_from(schema.trials, schema.attempts, a.trial_id == t.id)
+        .join(schema.outcomes, o.attempt_id == a.id).join(schema.environments, n.id == a.environment_id)
+        .where(a.state == "superseded", o.state == "diverged", n.core_version == CORE_VERSION)
+    )  # fmt: skip
+    with store.backend.read() as connection:  # few, of the whole database: fewer than there may be keys
+        return set(connection.scalars(by_rule.union(by_hand))) & set(keys)
+
+
 def bits_of(store: Store, keys: Sequence[str], rule: Literal["best", "last"]) -> dict[str, bytes]:
     """Trial key -> a bit per evaluated image at its best or last epoch, the most significant first: top-1 was right.
 
@@ -121,7 +129,7 @@ LOOK_UP = 3
 
 def _by_keys(store: Store, wanted: "sa.Select[Any]", keys: Sequence[str]) -> Iterator[Any]:
     """The rows of `wanted`, whose first column is the trial's key, for the trials with these keys."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         stored = connection.scalar(sa.select(sa.func.max(schema.trials.c.id))) or 0
         if len(keys) * LOOK_UP > stored and stored > CHUNK:
             asked = set(keys)
@@ -149,7 +157,7 @@ def swept(store: Store) -> list[Swept]:
     """Every version of every sweep that was run, the one that was first run last leading."""
     s = schema.sweeps.c
     wanted = sa.select(s.name, s.smoke, s.digest, s.overrides, s.created_at, s.text)
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         return [Swept(*row) for row in connection.execute(wanted.order_by(s.created_at.desc(), s.id.desc()))]
 
 
@@ -157,13 +165,13 @@ def measured_devices(store: Store) -> list[str]:
     """Names of the devices that trials were measured on, or are to be; the one with the latest change first."""
     t = schema.trials.c
     wanted = sa.select(t.measured_on).where(t.measured_on.is_not(None)).group_by(t.measured_on)
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         return list(connection.scalars(wanted.order_by(sa.func.max(t.updated_at).desc(), t.measured_on)))
 
 
 def environments(store: Store) -> dict[int, dict[str, Any]]:
     """Every recorded environment by id."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         return {row.id: dict(row._mapping) for row in connection.execute(sa.select(schema.environments))}
 
 
@@ -190,7 +198,7 @@ def timed_trials(store: Store, models: Collection[str], device: str) -> list[Tim
     """Finished trials of these models on this device that had a job to themselves, the latest first."""
     sql = sa.text(_TIMED).bindparams(sa.bindparam("models", expanding=True))
     values = {"models": list(models), "device": device, "most": MOST_TIMED}
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         rows = connection.execute(sql, values).fetchall()
     found = []
     for _, group in itertools.groupby(rows, key=lambda row: row.id):
@@ -237,7 +245,7 @@ class Spent:
 
 def spent(store: Store) -> list[Spent]:
     """Estimate and truth of every sweep whose run was estimated."""
-    with store.engine().connect() as connection:
+    with store.backend.read() as connection:
         return [_spent(connection, row) for row in connection.execute(sa.text(_ESTIMATES)).fetchall()]
 
 
@@ -265,122 +273,25 @@ WHERE x.made_at = (SELECT max(made_at) FROM estimates WHERE sweep_id = x.sweep_i
 
 _JOBS = """
 SELECT min(a.started_at) AS started, max(coalesce(a.ended_at, a.heartbeat_at)) AS ended,
-    sum(a.state = 'running') AS running
+    count(CASE WHEN a.state = 'running' THEN 1 END) AS running
 FROM attempts a
 WHERE a.started_at >= :made_at AND a.trial_id IN (SELECT trial_id FROM stored_cells WHERE sweep_id = :sweep)
 GROUP BY a.job
 """
 
 
-def run_sql(path: Path, sql: str) -> Rows:
-    """The answer to one SELECT on the database at `path`. Nothing can be written: the file is opened read-only, and
-    every operation but reading is denied when the statement is prepared. Raises UsageError on anything else."""
-    if not path.exists():
-        raise StoreError(f"{path}: no such database; run a sweep first (tinyablate run SWEEP), or name one: --db PATH")
-    with asking(path, sql) as connection:
-        _refuse_older(connection, path)
-        cursor = connection.execute(sql)
-        if cursor.description is None:
-            raise UsageError("query: only a SELECT can be asked; the database is opened read-only")
-        return Rows(tuple(column[0] for column in cursor.description), tuple(cursor.fetchall()))
+def run_sql(location: Location | Path | str, sql: str) -> Rows:
+    """The answer to one SELECT on the database at `location`. Nothing can be written, see `asking`.
 
-
-MAPPED_BYTES = 2**31
-"""So much of a file is read as memory, as far as SQLite was built to: a scan of millions of rows takes half as long."""
-
-
-@contextlib.contextmanager
-def asking(path: Path, sql: str) -> Iterator[sqlite3.Connection]:
-    """A connection to the database at `path` that can only read. What SQLite has against `sql` is a UsageError."""
-    connection = connect(path)
-    try:
-        connection.set_authorizer(_authorize)
-        connection.set_progress_handler(lambda: 0, 1_000_000)  # lets Ctrl-C in
-        yield connection
-    except (sqlite3.Error, UnicodeError) as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # Ctrl-C, which SQLite has swallowed
-            raise KeyboardInterrupt from error
-        raise UsageError(f"query: {_explained(str(error), sql)}") from error
-    finally:
-        connection.close()
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """The database at `path`, opened read-only; also in a folder that we may not write in, such as a colleague's.
-
-    There SQLite cannot make its -shm file; but without a -wal file nobody has the database open, so that it may be
-    taken for one that does not change.
+    Booleans are 0 and 1, whichever database answers. Raises UsageError on anything else than a SELECT, StoreError where
+    there is no database.
     """
-    for options in ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, timeout=30)
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master")
-            connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
-        except sqlite3.OperationalError:
-            if "immutable" in options or Path(f"{path}-wal").exists():
-                break
-            connection.close()
-        except sqlite3.DatabaseError:
-            break  # whoever asks is told
-        else:
-            break
-    return connection
+    place = Location.of(location)
+    with asking(place, sql) as asked:
+        answer = asked.ask(sql)
+        rows = itertools.chain.from_iterable(answer.batches)
+        return Rows(answer.columns, tuple(map(tuple, rows) if place.path else map(_without_booleans, rows)))
 
 
-def _refuse_older(connection: sqlite3.Connection, path: Path) -> None:
-    """A question to the views of another version would be answered by SQLite's complaints about columns."""
-    with contextlib.suppress(sqlite3.Error):  # no database of ours: SQLite's own words are better
-        (version,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-        if version is not None and version < schema.SCHEMA_VERSION:
-            raise older(path, version)
-
-
-def older(path: Path, version: int) -> StoreError:
-    """What to do about a database of an older schema that is opened for reading alone."""
-    return StoreError(
-        f"{path}: has schema version {version}, and is opened for reading alone; other commands bring it to version "
-        f"{schema.SCHEMA_VERSION}: tinyablate status --db {path}"
-    )
-
-
-def _authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
-    if action in _READS or (action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS):
-        denied = action == sqlite3.SQLITE_FUNCTION and second == "load_extension"
-        return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
-    return sqlite3.SQLITE_DENY
-
-
-def _explained(message: str, sql: str) -> str:
-    """SQLite's message, with what to do about it."""
-    if message.startswith("not authorized") or "prohibited" in message:
-        return "only a SELECT can be asked; the database is opened read-only"
-    what, _, typed = message.partition(": ")
-    if what == "no such table":
-        return f"{message}{_renamed(typed)}; views: {', '.join(VIEWS)}; tables: {', '.join(_TABLES)}"
-    if what == "no such column":
-        return message + _nearest_column(typed, sql)
-    return message
-
-
-def _renamed(typed: str) -> str:
-    """Which table or view may be meant by `typed`."""
-    if typed in RENAMED:
-        return f"; it is now called {RENAMED[typed]}"
-    return nearest(typed, [*VIEWS, *_TABLES])
-
-
-def _nearest_column(typed: str, sql: str) -> str:
-    """Which column of the tables that `sql` names may be meant by `typed`; of any table, where it names none."""
-    known = {name: [column.name for column in columns] for name, columns in views().items()}
-    known |= {name: list(table.columns.keys()) for name, table in schema.metadata.tables.items()}
-    asked = [name for name in re.findall(r"\b(?:from|join)\s+\W?(\w+)", sql, re.IGNORECASE) if name in known]
-    columns = sorted({column for name in asked or known for column in known[name]})
-    leaf = typed.rpartition(".")[2]
-    meant = [name for name in columns if name.endswith(f"_{leaf}")]
-    meant = meant or [name for name in columns if name.startswith(leaf) and len(leaf) > 2]
-    elsewhere = [name for name in VIEWS if leaf in known[name]] or [name for name in known if leaf in known[name]]
-    if meant:
-        return f"; did you mean '{meant[0]}'?"
-    if elsewhere:
-        return f"; it is a column of {' and '.join(elsewhere)}"
-    return nearest(leaf, columns) or "; the columns: tinyablate schema"
+def _without_booleans(row: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(int(value) if isinstance(value, bool) else value for value in row)

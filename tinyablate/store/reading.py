@@ -1,72 +1,64 @@
-"""A results database opened for reading alone: SQLite refuses every write, and none is created or migrated.
+"""A results database opened for reading alone: it refuses every write, and none is created or migrated.
 
-Beside one in a folder that may be written, SQLite keeps an empty -wal and a -shm, as for any reader.
+Beside a SQLite file in a folder that may be written, SQLite keeps an empty -wal and a -shm, as for any reader.
 """
 
-import contextlib
 import itertools
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
-from tinyablate.errors import StoreError, UsageError
-from tinyablate.processes import own_token
 from tinyablate.recipe import field_specs
-from tinyablate.store import query, schema
+from tinyablate.store import schema
+from tinyablate.store.asking import Asked, asking
+from tinyablate.store.asking.mistakes import no_database, older
 from tinyablate.store.columns import views
-from tinyablate.store.opening import database_path, explained, stored_version
+from tinyablate.store.location import Location
 from tinyablate.store.parquet import arrow_type
 from tinyablate.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CHUNK = 10_000
-"""Rows that are Python objects at a time: fewer cost calls, more cost memory."""
-
 RECIPE = tuple(schema.column_name(path) for path in field_specs())
 """Columns of the view `trials` that are the same in all trials of a variant."""
 
 
 class ReadOnly(Store):
-    """The store at `url_or_path`, for reading alone: its methods that write raise WorkError. Raises StoreError where
-    there is no database, or one of another version."""
+    """The store at `where`, for reading alone: its methods that write raise WorkError. Raises StoreError where there is
+    no database, or one of another version."""
 
-    def __init__(self, url_or_path: str | Path) -> None:
-        self.path = database_path(url_or_path)
-        if not self.path.exists():
-            raise StoreError(
-                f"{self.path}: no such database; run a sweep first (tinyablate run SWEEP), or name one: --db PATH"
-            )
-        self.home = self.path.parent
-        self.trials_folder = self.home / f"{self.path.name}.trials"
-        self.owner = own_token()
-        url = sa.URL.create("sqlite", database=str(self.path))
-        self._engine = sa.create_engine(url, creator=lambda: query.connect(self.path), isolation_level="AUTOCOMMIT")
-        with explained(self.path):
-            version = stored_version(self._engine, self.path)
-        if version < schema.SCHEMA_VERSION:
-            raise query.older(self.path, version)
+    def __init__(self, where: str | Path | Location) -> None:
+        location = Location.of(where)
+        if location.path and not location.path.exists():
+            raise no_database(location.shown)
+        self._attach(location, read_only=True)
+        try:
+            version = self.backend.version()
+            if not version and not location.path:
+                raise no_database(location.shown)
+            if version < schema.SCHEMA_VERSION:
+                raise older(location.shown, version)
+        except BaseException:
+            self.close()
+            raise
 
     def arrow(self, sql: str, values: Sequence[Any] = ()) -> "pa.Table":
         """The answer to one SELECT, with `values` for its question marks, see `arrow`. Raises UsageError."""
-        with query.asking(self.path, sql) as connection:
-            return arrow(connection, sql, values)
+        with asking(self.location, sql) as asked:
+            return arrow(asked, sql, values)
 
     def view(self, name: str, condition: str = "", values: Sequence[Any] = ()) -> "pa.Table":
         """The lines of a view for which the SQL `condition` holds, see `view`. Raises UsageError."""
-        with query.asking(self.path, f"SELECT * FROM {name} WHERE {condition}") as connection:
-            return view(connection, name, condition, values)
+        with asking(self.location, f"SELECT * FROM {name} WHERE {condition}") as asked:
+            return view(asked, name, condition, values)
 
 
 # ---- typed columns ---------------------------------------------------------------------------------------------------
 
 
 def arrow(
-    connection: sqlite3.Connection,
+    asked: Asked,
     sql: str,
     values: Sequence[Any] = (),
     types: "Mapping[str, pa.DataType] | None" = None,
@@ -78,16 +70,12 @@ def arrow(
     """
     import pyarrow as pa
 
-    cursor = connection.execute(sql, values)
-    if cursor.description is None:
-        raise UsageError("query: only a SELECT can be asked; the database is opened read-only")
-    names = [column[0] for column in cursor.description]
+    names, batches = asked.ask(sql, values)
     known = [(types or {}).get(name) for name in names]
     parts: list[list[Any]] = [[] for _ in names]
-    with contextlib.closing(cursor):
-        while rows := cursor.fetchmany(CHUNK):
-            for index, column in enumerate(zip(*rows, strict=True)):
-                parts[index].append(_array(column, known[index]))
+    for rows in batches:
+        for index, column in enumerate(zip(*rows, strict=True)):
+            parts[index].append(_array(column, known[index]))
     columns = [_joined(name, found, kind) for name, found, kind in zip(names, parts, known, strict=True)]
     return pa.table(columns, names=list(_distinct(names)))
 
@@ -147,16 +135,16 @@ def arrow_types(view: str) -> "dict[str, pa.DataType]":
     return {column.name: arrow_type(column.type) for column in views()[view]}
 
 
-def view(connection: sqlite3.Connection, name: str, condition: str = "", values: Sequence[Any] = ()) -> "pa.Table":
+def view(asked: Asked, name: str, condition: str = "", values: Sequence[Any] = ()) -> "pa.Table":
     """The lines of a view for which `condition` holds, with every column of its type."""
     where = f" WHERE {condition}" if condition else ""
     types = arrow_types(name)
     if name != "trials":
-        return arrow(connection, f"SELECT * FROM {name}{where}", values, types)
+        return arrow(asked, f"SELECT * FROM {name}{where}", values, types)
     # A recipe has some 60 fields: they are read once for each recipe instead of once for each trial.
     narrow = [column for column in types if column not in RECIPE]
-    trials = arrow(connection, f"SELECT {', '.join(narrow)} FROM trials{where}", values, types)
-    recipes = arrow(connection, f"SELECT canonical AS recipe, {', '.join(RECIPE)} FROM variants", (), types)
+    trials = arrow(asked, f"SELECT {', '.join(narrow)} FROM trials{where}", values, types)
+    recipes = arrow(asked, f"SELECT canonical AS recipe, {', '.join(RECIPE)} FROM variants", (), types)
     return _with_recipes(trials, recipes)
 
 

@@ -135,6 +135,26 @@ class Claim:
     directory: Path
     earlier: tuple[Path, ...]
     """Directories of earlier attempts, newest first."""
+    causes: tuple[str, ...] = ()
+    """Why earlier attempts ended that count against limits of retries (see `retries`), the oldest first."""
+
+
+@dataclass(frozen=True)
+class DriverRecord:
+    """A `tinyablate run` that works, or worked, on this database."""
+
+    owner: str
+    """Its token, see `processes.own_token`: `host:pid:start`."""
+    name: str
+    """What it runs: the name of a sweep, or of a folder of sweeps."""
+    started_at: float
+    heartbeat_at: float
+    ended_at: float | None
+    log: str | None
+    """File of its output, on its host, where it was detached from its terminal."""
+    stop_asked: bool
+    live: bool
+    """False when it has ended, is gone, or was not heard of for longer than a lease lasts."""
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ def recipe_columns(recipe: Recipe) -> dict[str, Any]:
     return {schema.column_name(path): plain(value) for path, value in flatten(recipe).items()}
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     """SQL has no nan: a loss that is not finite is NULL (the outcome's state says diverged)."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def _fact(name: str, value: float) -> float | None:
     """The value as its column holds it: counts and bytes are whole numbers."""
-    finite = _finite(value)
-    return round(finite) if finite is not None and schema.FACTS[name] is sa.Integer else finite
+    known = finite(value)
+    return round(known) if known is not None and schema.FACTS[name] is sa.Integer else known
 
 
 _MEASURED = ("val_top1", "val_top5", "val_loss", "train_loss")
@@ -52,8 +52,8 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
     if outcome.epochs:
         best, last = best_epoch(outcome.epochs), outcome.epochs[-1]
         values |= {"observer": last.observer, "best_epoch": best.epoch}
-        values |= {f"best_{name}": _finite(getattr(best, name)) for name in _MEASURED}
-        values |= {f"last_{name}": _finite(getattr(last, name)) for name in _MEASURED}
+        values |= {f"best_{name}": finite(getattr(best, name)) for name in _MEASURED}
+        values |= {f"last_{name}": finite(getattr(last, name)) for name in _MEASURED}
         bits, top1 = zip(*((epoch.correct, epoch.val_top1) for epoch in outcome.epochs), strict=True)
         values["cross_fitted_val_top1"] = cross_fitted(bits, top1)
     return values
@@ -65,14 +65,14 @@ def result_rows(outcome: Outcome) -> list[tuple[sa.Table, list[dict[str, Any]]]]
     observer = outcome.epochs[-1].observer if outcome.epochs else "raw"
     return [
         (schema.epochs, [
-            {**place, **{name: _finite(getattr(epoch, name)) for name in numbers}}
+            {**place, **{name: finite(getattr(epoch, name)) for name in numbers}}
             for place, epoch in zip(at, outcome.epochs, strict=True)
         ]),
         (schema.correctness, [
             {**place, "bits": epoch.correct} for place, epoch in zip(at, outcome.epochs, strict=True) if epoch.correct
         ]),
         (schema.metrics, [
-            {"observer": observer, "epoch": len(outcome.epochs), "name": name, "value": _finite(value)}
+            {"observer": observer, "epoch": len(outcome.epochs), "name": name, "value": finite(value)}
             for name, value in outcome.metrics
         ]),
         (schema.artefacts, [asdict(file) for file in outcome.files]),

@@ -13,26 +13,44 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from sqlalchemy import (
-    BLOB,
+    BigInteger,
     Boolean,
     Column,
     Connection,
+    Dialect,
     Float,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
-    Text,
+    TypeDecorator,
     UniqueConstraint,
 )  # fmt: skip
 
 from tinyablate.recipe import field_specs
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
+
+
+class Text(TypeDecorator[str]):
+    """Text that both databases take: NUL and halves of surrogate pairs, which PostgreSQL refuses, are replaced."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text as it is stored."""
+        return value and value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+Whole = BigInteger().with_variant(Integer(), "sqlite")
+"""Ids, seeds, counts and bytes: 64 bits, which SQLite's INTEGER has anyway."""
 
 
 def column_name(path: str) -> str:
@@ -45,7 +63,7 @@ def _column_type(annotation: Any) -> Any:
     origin = typing.get_origin(annotation)
     if origin is Literal:
         annotation = type(typing.get_args(annotation)[0])
-    return {bool: Boolean, int: Integer, float: Float}.get(annotation, Text)()
+    return {bool: Boolean(), int: Whole, float: Float()}.get(annotation, Text())
 
 
 schema_version = Table(
@@ -59,7 +77,7 @@ schema_version = Table(
 sweeps = Table(
     "sweeps",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("digest", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("title", Text, nullable=False),
@@ -73,7 +91,7 @@ sweeps = Table(
 variants = Table(
     "variants",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("canonical", Text, nullable=False),
     *(Column(column_name(path), _column_type(spec.type)) for path, spec in field_specs().items()),
@@ -82,11 +100,11 @@ variants = Table(
 trials = Table(
     "stored_trials",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False),
     Column("variant_id", ForeignKey("variants.id"), nullable=False),
-    Column("seed", Integer, nullable=False),
+    Column("seed", Whole, nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("measured_on", Text),
     Column("state", Text, nullable=False),
@@ -94,8 +112,9 @@ trials = Table(
     Column("fence", Integer, nullable=False),
     Column("owner", Text),
     Column("lease_until", Float),
-    Column("accepted_attempt_id", Integer),
+    Column("accepted_attempt_id", Whole),
     Column("updated_at", Float, nullable=False),
+    Column("counted_from", Integer, nullable=False),
     Index("trials_by_variant", "variant_id", "seed"),
     Index("trials_by_state", "state"),
 )
@@ -116,7 +135,7 @@ cells = Table(
 environments = Table(
     "environments",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("host", Text, nullable=False),
     Column("device", Text, nullable=False),
     Column("driver", Text, nullable=False),
@@ -144,7 +163,7 @@ environments = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
@@ -164,6 +183,7 @@ attempts = Table(
     Column("heartbeat_at", Float, nullable=False),
     Column("ended_at", Float),
     Column("job_trials", Integer, nullable=False),
+    Column("from_step", Integer),
     UniqueConstraint("trial_id", "number", name="one_attempt_per_number"),
 )
 
@@ -196,7 +216,7 @@ outcomes = Table(
         for rule in ("best", "last")
         for name in ("val_top1", "val_top5", "val_loss", "train_loss")
     ),
-    *(Column(name, kind) for name, kind in FACTS.items()),
+    *(Column(name, Whole if kind is Integer else kind) for name, kind in FACTS.items()),
     Column("cross_fitted_val_top1", Float),
     Index("outcomes_by_trial", "trial_id"),
 )
@@ -237,7 +257,7 @@ correctness = Table(
     Column("observer", Text, primary_key=True),
     Column("epoch", Integer, primary_key=True),
     Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
-    Column("bits", BLOB, nullable=False),
+    Column("bits", LargeBinary, nullable=False),
 )
 
 artefacts = Table(
@@ -248,7 +268,7 @@ artefacts = Table(
     Column("trial_id", ForeignKey("stored_trials.id"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("sha256", Text, nullable=False),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", Whole, nullable=False),
 )
 
 limits = Table(
@@ -273,7 +293,7 @@ estimates = Table(
     Column("devices", Integer, nullable=False),
     Column("trials_each", Integer, nullable=False),
     Column("device_hours", Float, nullable=False),
-    Column("disk_bytes", Integer, nullable=False),
+    Column("disk_bytes", Whole, nullable=False),
     Column("jobs", Integer, nullable=False),
     Column("from_history", Integer, nullable=False),
     Column("from_calibration", Integer, nullable=False),
@@ -310,6 +330,19 @@ extensions = Table(
 )
 
 
+drivers = Table(
+    "drivers",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("log", Text),
+    Column("stop_asked", Boolean, nullable=False),
+)
+
+
 def _written_out(name: str) -> Callable[[Connection], None]:
     """The step whose SQL stands in the file `name`, as it was released. Never edited; changes are later versions."""
 
@@ -335,6 +368,12 @@ MIGRATIONS: types.MappingProxyType[int, Callable[[Connection], None]] = types.Ma
         2: _written_out("version_2.sql"),  # the data path's recipe fields
         3: _written_out("version_3.sql"),  # the core's recipe fields, measurements, micro-batches found, estimates
         4: _version_4,  # views for people, cross-fitted scores, protocols, extensions
+        5: _written_out("version_5.sql"),  # retries that are counted, drivers, steps within an epoch
     }
 )
 """Version -> the step that leads to it from the one before; each runs in one transaction with its record."""
+
+POSTGRESQL: types.MappingProxyType[int, Callable[[Connection], None]] = types.MappingProxyType(
+    {5: _written_out("version_5.postgresql.sql")}
+)
+"""The same for PostgreSQL, which tinyablate knows from schema version 5 on: a new database begins with that."""

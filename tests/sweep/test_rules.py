@@ -134,3 +134,24 @@ def test_wrong_words_are_refused(lines, problem, refuses):
     """One message with the valid words; what cannot be cross-fitted is named."""
     (found,) = refuses(ROWS, head=_head(lines))
     assert problem in found
+
+
+def test_retries_of_what_diverged_are_the_sweeps_choice(loads):
+    """`retry.diverged` is a small whole number; without it what diverged is a result at once."""
+    assert loads(ROWS, head=_head()).retry_diverged == 0
+    assert loads(ROWS, head=_head("retry.diverged = 2")).retry_diverged == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("retry.diverged = -1", "retry.diverged"),
+        ("retry.diverged = true", "must be a whole number from 0 to 10"),
+        ("retry.diverged = 11", "must be a whole number from 0 to 10"),
+        ("retry.divergd = 1", "diverged"),
+        ("retry = 3", "retry"),
+    ],
+)
+def test_wrong_retries_are_refused(refuses, line, words):
+    """A wrong number, key or type names its place and what is valid."""
+    assert words in "\n".join(refuses(ROWS, head=_head(line)))

@@ -244,3 +244,14 @@ def test_reading_most_of_a_large_store(sweep, store, fill, monkeypatch):
     assert query.LOOK_UP * 6 > 12 > query.CHUNK
     assert collect(asked, store) == looked_up
     assert len(query.outcomes_of(store, ask(asked).keys[0, 0, "train"] * 2, [])) == 3
+
+
+def test_a_second_chance_is_told(sweep, store, fill):
+    """A diverged trial that was put back is named under the table, whatever becomes of it; one that was not is not."""
+    asked = sweep()
+    lost = replace(outcome(asked, 70.0), state="diverged", diverged_epoch=2)
+    fill(store, asked, [((0, "train"), [outcome(asked, 1.0, 2.0, 3.0)] * 3), ((1, "train"), [lost] * 2)])
+    assert not noted(collect(asked, store), "TRIED AGAIN")
+    assert store.put_back(ask(asked).keys[1, 0, "train"], ["diverged"]) == {"diverged": 2}
+    (note,) = noted(collect(asked, store), "TRIED AGAIN")
+    assert "2 trials diverged before" in note

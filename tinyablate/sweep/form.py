@@ -138,6 +138,7 @@ class Form:
     margin: float | None
     family: Literal["table", "column"]
     test: Literal["max-t", "holm"]
+    retry_diverged: int
     layout: Layout
     baseline: Assignments
     baseline_broken: bool

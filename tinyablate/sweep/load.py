@@ -33,9 +33,8 @@ def load(
 
     `overrides` are texts `path=value` that go onto the baseline; rows keep their own differences. `seeds` stand for
     the file's; a null row takes as many of its own that are not among them. `smoke` puts the file's [smoke] over every
-    cell, with random weights and the first seed of each row unless `seeds` or `overrides` say otherwise. `null_rows`
-    is how many times the baseline is added again, under seeds that no row has.
-    """
+    cell, with random weights and each row's first seed unless `seeds` or `overrides` say otherwise. `null_rows` more
+    rows are the baseline again."""
     problems: list[str] = []
     sources = chain(path, problems)
     _stop_at(problems)
@@ -76,6 +75,7 @@ def load(
         sequential=None if smoke or seeds is not None else form.sequential,
         family=form.family,
         test=form.test,
+        retry_diverged=form.retry_diverged,
         digits=form.layout.digits,
         components=expansion.components,
         expansions=form.components.expansions if form.components else (),

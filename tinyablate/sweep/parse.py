@@ -41,7 +41,7 @@ from tinyablate.sweep.schema import Sequential
 KEYS = (
     "title", "question", "source", "extends", "metric", "metrics", "select", "seeds", "margin", "baseline", "rows",
     "columns", "grid", "zip", "exclude", "smoke", "components", "figure", "figures", "cells", "family", "test",
-    "layout",
+    "layout", "retry",
 )  # fmt: skip
 """What may stand at the top of a sweep file."""
 
@@ -83,6 +83,7 @@ def parse(sources: Sequence[Source], overrides: Sequence[str]) -> Form:
         margin=_margin(table, place),
         family=rules.family_of(table, place),
         test=rules.test_of(table, place),
+        retry_diverged=rules.retry_diverged_of(table, place),
         layout=layout(table.get("layout", {}), names, kinds, place.key("layout")),
         baseline=baseline | given,
         baseline_broken=baseline_broken,

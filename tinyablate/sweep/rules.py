@@ -15,6 +15,9 @@ LEAST_SEEDS = 3
 MOST_SEEDS = 10_000
 """Past that a rule is a typing mistake."""
 
+MOST_RETRIES = 10
+"""Of a trial that diverged: past that it is a search for luck."""
+
 EXAMPLE = '{ min = 3, max = 12, until = "half_width < 0.1" }'
 
 _UNTIL = re.compile(r"half_width\s*<\s*(\S+)")
@@ -47,6 +50,18 @@ def family_of(table: Mapping[str, Any], place: Place) -> Literal["table", "colum
 def test_of(table: Mapping[str, Any], place: Place) -> Literal["max-t", "holm"]:
     """`test`: how they are adjusted."""
     return "holm" if choice(table, "test", ("max-t", "holm"), "max-t", place) == "holm" else "max-t"
+
+
+def retry_diverged_of(table: Mapping[str, Any], place: Place) -> int:
+    """`retry.diverged`: how often a trial whose loss stopped being finite is tried again; 0 where it is not given."""
+    spot = place.key("retry")
+    given = as_table(table.get("retry", {}), spot)
+    check_keys(given, ("diverged",), spot)
+    raw = given.get("diverged", 0)
+    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= MOST_RETRIES:
+        return raw
+    spot.key("diverged").refuse(f"must be a whole number from 0 to {MOST_RETRIES}", raw)
+    return 0
 
 
 def sequential(raw: object, names: Sequence[str], place: Place) -> Sequential | None:

@@ -164,6 +164,8 @@ class Sweep:
     """Over which comparisons p-values are adjusted: all of the table's, or those of one printed column."""
     test: Literal["max-t", "holm"] = "max-t"
     """How they are adjusted: step-down over the joint sign flips, or Holm's way."""
+    retry_diverged: int = 0
+    """How often a trial whose loss stopped being finite is tried again before that is its result."""
     digits: Mapping[str, int] = field(default_factory=dict)
     """Metric -> digits after the point, where the file wants others than the metric's own."""
     components: tuple[Component, ...] = ()

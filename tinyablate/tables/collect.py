@@ -16,6 +16,7 @@ from tinyablate.plan import Asked, ask, unique
 from tinyablate.store.query import (
     StoredOutcome,
     device_hours,
+    diverged_before,
     environments,
     epochs_of,
     measured_devices,
@@ -35,7 +36,7 @@ from tinyablate.tables.render import render_all
 from tinyablate.tables.render.choice import EVERYTHING, Choice
 from tinyablate.tables.schema import Note, Provenance, Table
 from tinyablate.tables.sequential import extended, extension_text, extensions, records, unreached
-from tinyablate.tables.words import cut
+from tinyablate.tables.words import counted, cut
 
 
 def printed(
@@ -90,6 +91,9 @@ def _remarks(sweep: Sweep, store: Store, asked: Asked, trials: Trials, since: pr
         yield Note(f"NOT REACHED: {cut(short, between='; ')}.", "warning")
     if grown := [extension_text(record) for record in records(sweep, found)]:
         yield Note(f"Seeds by Stein's two-stage rule: {cut(grown, between='; ')}.", "detail")
+    if again := diverged_before(store, unique([asked])):
+        what = f"{counted(len(again), 'trial')} diverged before"
+        yield Note(f"TRIED AGAIN: {what} and had another chance, which can flatter the recipe.", "warning")
     if (np.asarray(trials.states) == CODES["pending"]).all():
         yield Note(f"None of its trials was run yet; next: {protocol.command(sweep)}", "author")
     elif moved := [warning for each in proof(sweep, store, asked) for warning in each.warnings]:

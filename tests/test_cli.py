@@ -16,7 +16,8 @@ from tinyablate.store.schema import SCHEMA_VERSION
 
 NOOP = {"TINYABLATE_LEARNER": "analytic:noop"}
 COMMANDS = [
-    "sweeps", "copy", "plan", "run", "status", "table", "figure", "query", "schema", "show", "diff", "data", "doctor",
+    "sweeps", "copy", "plan", "run", "status", "watch", "stop", "retry", "table", "figure", "query", "schema", "show",
+    "diff", "backup", "data", "doctor",
 ]  # fmt: skip
 
 
@@ -304,7 +305,8 @@ def test_micro_batch_with_batchnorm_is_refused(cli: Cli) -> None:
         (["data", "prepare", "imagenet"], "imagenet"),
         (["query", "DROP TABLE trials"], "no such database"),
         (["table", "tiny"], "no such database"),
-        (["plan", "tiny", "--db", "postgresql://a:b@c/d"], "PostgreSQL"),
+        (["plan", "tiny", "--db", "postgresql://a:b@127.0.0.1:1/d"], "postgresql://a@127.0.0.1:1/d: cannot be opened"),
+        (["plan", "tiny", "--db", "mysql://a:b@c/d"], "--db mysql://…: not a database that tinyablate knows"),
     ],
 )
 def test_wrong_arguments_exit_2(cli: Cli, words: list[str], part: str) -> None:

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import os
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from conftest import TINY, Cli
 
 NOOP = {"TINYABLATE_LEARNER": "analytic:noop"}
 SLOW = {"TINYABLATE_LEARNER": "analytic:slow"}
-FAULTY = {"TINYABLATE_LEARNER": "analytic:faulty"}
+FATES = {"TINYABLATE_LEARNER": "analytic:fates"}
 ORIGIN = {"TINYABLATE_LEARNER": "analytic:origin"}
 
 
@@ -39,6 +41,11 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+def segments() -> set[str]:
+    """Names in shared memory, but for those of PostgreSQL's servers."""
+    return {name for name in os.listdir("/dev/shm") if not name.startswith("PostgreSQL.")}
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     """Until the condition holds; fails after `seconds`."""
     until = time.monotonic() + seconds
@@ -54,6 +61,16 @@ def states(cli: Cli) -> dict[str, int]:
         with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
             return dict(connection.execute("SELECT state, count(*) FROM trials GROUP BY 1"))
     return {}
+
+
+def begun(cli: Cli) -> int:
+    """Jobs that have begun to compute."""
+    path = cli.folder / "results" / "ablations.db"
+    if path.exists():
+        with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
+            jobs = "SELECT count(DISTINCT job) FROM attempts WHERE environment_id IS NOT NULL"
+            return int(connection.execute(jobs).fetchone()[0])
+    return 0
 
 
 @dataclass
@@ -129,76 +146,121 @@ def test_extending_a_sweep_runs_the_difference(cli: Cli) -> None:
     assert cli.sql("SELECT count(*) AS n, count(DISTINCT trial_id) AS t FROM attempts") == [{"n": 16, "t": 16}]
 
 
-def test_failures_are_recorded_by_cause_and_the_sweep_goes_on(cli: Cli) -> None:
-    """An exception, a divergence and a killed worker each leave their record; the rest completes; run exits 1."""
-    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]"))
-    done = cli("run", "tiny", code=1, **FAULTY)
+ALONE = TINY.partition('[[rows]]\nlabel = "No decay"')[0]
+"""A sweep of one row."""
+
+
+def test_each_cause_takes_its_own_path(cli: Cli) -> None:
+    """Exception, SIGKILL, crash, SIGTERM, hang, divergence: what is lost is tried again in the same run, what fails
+    twice or diverges is not; the sweep goes on, `show` tells cause, place, and last words; the next run leaves it."""
+    text = ALONE.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5, 6, 7]").replace("schedule.epochs = 2", "schedule.epochs = 4")
+    cli.write(text)
+    done = cli("run", "tiny", "--hang-minutes", "0.1", code=1, **FATES)
+    assert states(cli) == {"complete": 6, "diverged": 1, "failed": 1}
     assert "failed: trial" in done.stderr
-    assert "tinyablate show" in done.stderr
-    assert states(cli) == {"complete": 6, "diverged": 3, "failed": 6}
-    causes = cli.sql(
-        "SELECT t.seed, a.cause, count(*) AS n FROM attempts a JOIN stored_trials t ON t.id = a.trial_id "
-        "WHERE a.state = 'failed' GROUP BY 1, 2"
+    assert "1 failed: tinyablate retry tiny puts them back" in done.stderr
+    assert "raylet" not in done.stdout + done.stderr
+    told = "6 attempts ended early and had another after them: exception 2, worker lost 2, "
+    assert told in done.stderr
+    tried = cli.sql(
+        "SELECT t.seed, a.number, a.state, a.cause, a.message, a.traceback, a.from_epoch, a.from_step "
+        "FROM attempts a JOIN stored_trials t ON t.id = a.trial_id ORDER BY 1, 2"
     )
-    assert causes == [{"seed": 1, "cause": "exception", "n": 3}, {"seed": 3, "cause": "worker lost", "n": 3}]
-    (trial, *_) = cli.sql("SELECT trial AS key FROM trials WHERE seed = 1")
+    paths = {seed: [(each["state"], each["cause"]) for each in tried if each["seed"] == seed] for seed in range(8)}
+    again = {1: "exception", 3: "worker lost", 4: "worker lost", 5: "preempted", 6: "hung"}
+    assert {seed: paths[seed] for seed in again} == {
+        seed: [("failed", cause), ("complete", None)] for seed, cause in again.items()
+    }
+    assert paths[2] == [("failed", "exception")] * 2
+    assert (paths[0], paths[7]) == ([("complete", None)], [("diverged", None)])
+    assert all(each["from_epoch"] == 2 for each in tried if each["number"] == 2)  # nothing of epoch 1 is lost
+    first = {each["seed"]: each for each in tried if each["number"] == 1}
+    host = socket.gethostname()
+    assert re.search(rf"^the worker process died.* \(process \d+ on {host}\)$", first[3]["message"])
+    assert "the last words of a worker" in first[3]["traceback"]
+    assert "Segmentation fault" in first[4]["message"]
+    assert "no time slice ended for 6s" in first[6]["message"]
+    assert "analytic.py" in first[6]["traceback"]  # where it hung
+    (trial,) = cli.sql("SELECT trial AS key FROM trials WHERE seed = 2")
     shown = cli("show", trial["key"][:10]).stdout
-    assert "ValueError: seed 1 is unlucky" in shown
+    assert "ValueError: this seed is unlucky" in shown
     assert "Traceback" in shown
     cells = cli.json("table", "tiny")["rows"][0]["cells"]
-    assert (cells[0]["n"], cells[0]["n_planned"]) == (2, 5)
-    again = cli("run", "tiny", "--launcher", "inline", **NOOP)  # the cause is mended: only what failed is tried again
-    assert "6 trials to run" in again.stderr
-    assert states(cli) == {"complete": 12, "diverged": 3}
+    assert (cells[0]["n"], cells[0]["n_planned"]) == (6, 8)
+    left = cli("run", "tiny", "--launcher", "inline", code=1, **NOOP)  # what failed is not taken up again
+    assert "nothing to do: 7 of 8 trials are done" in left.stderr
+    assert "1 failed: tinyablate retry tiny" in left.stderr
+    cli("retry", "tiny")
+    cli("run", "tiny", "--launcher", "inline", **NOOP)
+    assert states(cli) == {"complete": 7, "diverged": 1}
 
 
-def test_ctrl_c_stops_cleanly_and_run_continues(cli: Cli) -> None:
-    """SIGINT exits 130 with what is done and what remains; running again resumes interrupted trials in mid-training."""
-    cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 12").replace("[0, 1, 2]", "[0, 1]"))
+def test_ctrl_c_saves_and_run_continues(cli: Cli) -> None:
+    """SIGINT: every worker saves at its next update and ends; exit 130 with what remains; run goes on from there."""
+    cli.write(TINY.replace("[0, 1, 2]", "[0]"))
     before = workspaces(cli)
-    process = cli.start("run", "tiny", **SLOW)
-    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/3")))
+    process = cli.start("run", "tiny", TINYABLATE_STEPS="2000", **SLOW)  # 100 s an epoch
+    wait_for(lambda: begun(cli) == 2)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "remain; run again to continue" in err
+    assert "stopping: what is under way (2 jobs) is saved at its next update; again: at once" in err
+    assert "stopped: 0 of the trials of tiny done, 3 remain; run again to continue" in err
     assert out == ""
-    wait_for(lambda: workspaces(cli) == before, 10)
-    assert states(cli).get("running", 0) == 0
-    cli("run", "tiny", "--launcher", "inline", **SLOW)
-    assert states(cli) == {"complete": 6}
-    resumed = cli.sql("SELECT max(from_epoch) AS e FROM attempts WHERE state = 'complete'")
-    assert resumed[0]["e"] >= 4
+    assert workspaces(cli) == before
+    assert states(cli) == {"pending": 3}
+    ended = cli.sql("SELECT DISTINCT state, cause FROM attempts")
+    assert ended == [{"state": "interrupted", "cause": "stopped"}]
+    saved = {int(re.split("[-.]", path.name)[2]) for path in cli.folder.glob("results/*.trials/*/epoch-1-*.pt")}
+    cli("run", "tiny", "--launcher", "inline", TINYABLATE_STEPS="2000", TINYABLATE_STEP_SECONDS="0", **SLOW)
+    assert states(cli) == {"complete": 3}
+    resumed = cli.sql("SELECT DISTINCT from_epoch AS e, from_step AS s FROM attempts WHERE number = 2")
+    assert {each["s"] for each in resumed if each["e"] == 1} == saved != set()
 
 
-def test_sigterm_is_a_clean_stop_too(cli: Cli) -> None:
-    """SIGTERM (a scheduler's preemption) stops as Ctrl-C does."""
-    cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 50"))
-    process = cli.start("run", "tiny", "--slots", "1", **SLOW)
-    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/1")))
-    process.terminate()
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert set(states(cli)) == {"pending"}
+def test_a_detached_run_lives_without_its_terminal(cli: Cli) -> None:
+    """--detach returns at once; the driver goes on in a session of its own, takes no SIGHUP, writes a log, and SIGTERM
+    stops it as Ctrl-C does."""
+    cli.write(ALONE.replace("schedule.epochs = 2", "schedule.epochs = 50"))
+    before = workspaces(cli)
+    started = cli("run", "tiny", "--slots", "1", "--detach", **SLOW)
+    found = re.search(r"as process (\d+); log: (\S+)", started.stderr)
+    assert found, started.stderr
+    assert "tinyablate watch tiny; to end it: tinyablate stop tiny" in started.stderr
+    pid, log = int(found[1]), Path(found[2])
+    assert log.parent == cli.folder / "results" / "logs"
+    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/epoch-1-4.pt")))
+    assert os.getsid(pid) == pid
+    assert cli.sql("SELECT name, log, ended_at FROM drivers") == [{"name": "tiny", "log": str(log), "ended_at": None}]
+    os.kill(pid, signal.SIGHUP)
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: workspaces(cli) == before)
+    assert "remain; run again to continue" in log.read_text()
+    assert states(cli) == {"pending": 3}
+    assert cli.sql("SELECT count(*) AS n FROM drivers WHERE ended_at IS NOT NULL") == [{"n": 1}]
 
 
 def test_a_killed_driver_loses_nothing(cli: Cli, new_cli: Callable[[str], Cli]) -> None:
-    """SIGKILL in the middle, run again: one result per trial, the table of an unbroken run, no leftovers."""
-    text = TINY.replace("schedule.epochs = 2", "schedule.epochs = 6")
+    """SIGKILL in the middle: its workers end by themselves; run again: one result per trial, the table of an unbroken
+    run, no leftovers, also none in shared memory."""
+    text = TINY.replace("schedule.epochs = 2", "schedule.epochs = 6").replace("[0, 1, 2]", "[0, 1]")
     cli.write(text)
-    before = workspaces(cli)
+    before, shared = workspaces(cli), segments()
     process = cli.start("run", "tiny", **SLOW)
     wait_for(lambda: states(cli).get("complete", 0) >= 2)
+    (left,) = workspaces(cli) - before
+    workers = [int(file.read_text().split(":")[1]) for file in (left / "workers").iterdir()]
     process.kill()
     process.communicate(timeout=60)
-    (left,) = workspaces(cli) - before
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
     done = cli("run", "tiny", "--format", "csv", **SLOW)
     assert "killed run" in done.stderr
     assert not left.exists()
     assert processes_of(left) == []
-    assert states(cli) == {"complete": 9}
+    assert segments() <= shared
+    assert states(cli) == {"complete": 6}
     accepted = "SELECT count(*) AS n, count(DISTINCT trial_id) AS t FROM attempts WHERE state = 'complete'"
-    assert cli.sql(accepted) == [{"n": 9, "t": 9}]
+    assert cli.sql(accepted) == [{"n": 6, "t": 6}]
     other = new_cli("unbroken")
     other.write(text)
     assert other("run", "tiny", "--launcher", "inline", "--format", "csv", **NOOP).stdout == done.stdout
@@ -206,7 +268,7 @@ def test_a_killed_driver_loses_nothing(cli: Cli, new_cli: Callable[[str], Cli]) 
 
 def test_two_runs_share_the_work(cli: Cli) -> None:
     """Two drivers on one database, of Ray and in one process, compute every trial once between them."""
-    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]").replace("schedule.epochs = 2", "schedule.epochs = 6"))
+    cli.write(TINY.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]").replace("schedule.epochs = 2", "schedule.epochs = 3"))
     ray = cli.start("run", "tiny", "--slots", "1", **SLOW)
     wait_for(lambda: "running" in states(cli))
     inline = cli.start("run", "tiny", "--launcher", "inline", "--device", "cpu", **SLOW)
@@ -243,7 +305,7 @@ def test_two_signals_in_a_row(cli: Cli) -> None:
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 30"))
     before = workspaces(cli)
     process = cli.start("run", "tiny", "--slots", "1", **SLOW)
-    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/1")))
+    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/epoch-1-4.pt")))
     for _ in range(3):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.2)
@@ -263,20 +325,25 @@ def test_a_gpu_that_is_not_there_is_refused(cli: Cli, launcher: str) -> None:
 
 
 def test_a_dead_ray_ends_the_run(cli: Cli) -> None:
-    """SIGKILL of Ray's node process: the run says so and exits 1, its trials are given back, the next run completes."""
+    """SIGKILL of Ray's control service: the run says so and exits 1, its trials are given back, nothing is left."""
     cli.write(TINY.replace("schedule.epochs = 2", "schedule.epochs = 30"))
+    before = workspaces(cli)
     process = cli.start("run", "tiny", **SLOW)
-    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/1")))
-    (root,) = workspaces(cli)
+    wait_for(lambda: any(cli.folder.glob("results/*.trials/*-1-*/epoch-1-4.pt")))
+    (root,) = workspaces(cli) - before
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         words = line.read_bytes()
-        if words.startswith(b"/") and b"raylet/raylet\0" in words and str(root).encode() in words:
+        if words.partition(b"\0")[0].endswith(b"/gcs_server") and str(root).encode() in words:
             os.kill(int(line.parent.name), signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
-    assert states(cli).get("running", 0) == 0
-    cli("run", "tiny", "--launcher", "inline", **NOOP)
-    assert states(cli) == {"complete": 9}
+    assert "Ray's own process died" in err
+    assert "run again to continue" in err
+    assert set(states(cli)) == {"pending"}
+    assert "failed" not in {each["state"] for each in cli.sql("SELECT state FROM attempts")}
+    assert {each["cause"] for each in cli.sql("SELECT cause FROM attempts")} == {"node lost"}
+    assert workspaces(cli) == before
+    assert processes_of(root) == []
 
 
 def test_a_write_lock_that_does_not_end(cli: Cli) -> None:

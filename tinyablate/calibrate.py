@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinyablate.cost import Estimate
+from tinyablate.dispatch.dispatch import Dispatch
+from tinyablate.dispatch.inline import run_inline
 from tinyablate.finish import first_line
 from tinyablate.model_facts import ModelFacts, Request
 from tinyablate.plan import PlannedTrial
 from tinyablate.preflight import find_weights, require_data
 from tinyablate.progress import Board
-from tinyablate.run import Dispatch, RunRequest, run_inline
-from tinyablate.store.opening import database_path
+from tinyablate.retries import STOPPED
+from tinyablate.run import RunRequest
+from tinyablate.store.location import Location
 from tinyablate.store.store import Store
 from tinyablate.sweep.schema import Cell, Column, Row, Sweep
 from tinyablate.terminal import say
@@ -37,7 +40,7 @@ def calibrate(
     request = RunRequest(
         name=sweep.name,
         sweeps=(sweep,),
-        database=database_path(database),
+        database=Location.of(database).text,
         data_home=require_data([sweep]),
         machine=estimate.devices.name,
         facts=facts,
@@ -46,13 +49,13 @@ def calibrate(
         micro_batch=micro_batch,
         learner=os.environ.get("TINYABLATE_LEARNER", TRAIN),
     )
-    with Store(database) as store:
+    with Store(request.database) as store:
         dispatch = Dispatch(request, store, device)
         with Board(dispatch) as board:
             try:
                 run_inline(dispatch, board.tick)
             finally:
-                dispatch.release("stopped")
+                dispatch.release(STOPPED)
     for key, message in dispatch.tally.failed.items():
         say(f"not measured: trial {key[:12]}: {first_line(message)}; see: tinyablate show {key[:12]}")
 

@@ -1,9 +1,11 @@
 """From `tinyablate run` to the driver process: a private temporary folder with a snapshot of the code, then exec.
 
-The folder also holds Ray's session; it is removed by the driver's clean end, else by the next run.
+The folder also holds Ray's session; it is removed by the driver's clean end, else by the next run. With --detach the
+process that execs is a fork, in a session of its own.
 """
 
 import contextlib
+import itertools
 import os
 import pickle
 import shutil
@@ -18,8 +20,9 @@ from pathlib import Path
 import tinyablate
 from tinyablate import bundled
 from tinyablate.datasets import default_home
-from tinyablate.processes import is_dead, kill_all, mentioning, own_token
+from tinyablate.processes import end_all, is_dead, own_token
 from tinyablate.run import RunRequest
+from tinyablate.store.location import Location
 
 _PREFIX = "tinyablate-"
 
@@ -41,6 +44,21 @@ class Workspace:
         return self.root / "r"
 
     @property
+    def stop(self) -> Path:
+        """A file that asks workers to save and end; they look for it between two time slices."""
+        return self.root / "stop"
+
+    @property
+    def workers(self) -> Path:
+        """A file for each job, named by its id: the token of the worker process that computes it."""
+        return self.root / "workers"
+
+    @property
+    def logs(self) -> Path:
+        """Where Ray keeps what its processes write."""
+        return self.ray / "session_latest" / "logs"
+
+    @property
     def request(self) -> Path:
         """The pickled RunRequest, written and read by the same user's processes of one run only."""
         return self.root / "request.pickle"
@@ -60,6 +78,7 @@ def create_workspace(request: RunRequest) -> Workspace:
     shutil.copytree(package, workspace.code / "tinyablate", ignore=ignored)
     shutil.copytree(bundled.workers_folder(), workspace.code / "workers", ignore=ignored)
     workspace.ray.mkdir()
+    workspace.workers.mkdir()
     workspace.request.write_bytes(pickle.dumps(request))
     return workspace
 
@@ -75,8 +94,11 @@ def driver_command(workspace: Workspace, program: str) -> tuple[list[str], Mappi
     path = os.pathsep.join(filter(None, [str(workspace.code), os.environ.get("PYTHONPATH", "")]))
     source = os.environ.get("TINYABLATE_SOURCE", str(Path(tinyablate.__file__).parent.parent))
     # The driver and its workers stand in other folders than the user: what is relative to this one is settled here.
-    home = str(default_home())
-    environment = os.environ | {"PYTHONPATH": path, "TINYABLATE_SOURCE": source, "TINYABLATE_DATA": home}
+    settled = {
+        "TINYABLATE_DATA": str(default_home()),
+        "TINYABLATE_RESULTS": str(Location.of(read_request(workspace).database).home),
+    }
+    environment = os.environ | {"PYTHONPATH": path, "TINYABLATE_SOURCE": source} | settled
     return [sys.executable, str(workspace.code / "workers" / program), str(workspace.root)], environment
 
 
@@ -102,6 +124,36 @@ def become_driver(workspace: Workspace, program: str = "ray_tune.py") -> None:
     os.execve(command[0], command, dict(environment))
 
 
+def log_file(home: Path, name: str) -> Path:
+    """A new file `logs/NAME-TIME.log` in `home` for what a detached driver writes. Raises OSError."""
+    folder = home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{name.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count():
+        path = folder / f"{stem}{f'-{number}' if number else ''}.log"
+        with contextlib.suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return path
+    raise AssertionError("unreachable: numbers do not end")
+
+
+def detach(log: Path) -> int | None:
+    """Fork: None in the child, which has a session of its own, no terminal, and `log` for its output; else its pid."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _held:
+        raise KeyboardInterrupt
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # stays so through exec, and for all that Ray starts
+    nothing, output = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_APPEND)
+    for number, opened in enumerate((nothing, output, output)):
+        os.dup2(opened, number)
+    return None
+
+
 def workspaces() -> Iterator[tuple[Path, str]]:
     """Every workspace of this user on this machine, with its owner's token."""
     for root in Path(_temporary()).glob(f"{_PREFIX}{os.getuid()}-*"):
@@ -119,7 +171,7 @@ def remove_leftovers() -> list[Path]:
     """End what killed runs left behind: their processes, then their folders."""
     dead = [root for root, owner in workspaces() if is_abandoned(root, owner)]
     for root in dead:
-        kill_all(mentioning(str(root)))
+        end_all(str(root))
         shutil.rmtree(root, ignore_errors=True)
     return dead
 

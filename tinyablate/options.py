@@ -1,7 +1,7 @@
 """What the commands' options are, and the sweeps that their arguments name. It runs nothing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,10 +37,25 @@ def database_of(text: str | None) -> str:
 def database_option(command: F) -> F:
     """`--db`, the same everywhere."""
     option = click.option(
-        "--db", metavar="URL_OR_PATH", help=f"Results database [TINYABLATE_DB, else ./{DEFAULT_DATABASE}].",
+        "--db", metavar="PATH_OR_URL",
+        help="Results database: a file, or postgresql://USER@HOST:PORT/NAME, whose password is best left to PGPASSWORD "
+        f"or ~/.pgpass [TINYABLATE_DB, else ./{DEFAULT_DATABASE}].",
         callback=lambda ctx, param, value: database_of(value),
     )  # fmt: skip
     return option(command)
+
+
+def database_words(text: str) -> list[str]:
+    """`--db …` for a command that is proposed to the user, without a password; nothing where it would change nothing.
+
+    Raises StoreError for what cannot be a database.
+    """
+    from tinyablate.store.location import Location
+
+    if text == database_of(None):
+        return []
+    location = Location.of(text)
+    return ["--db", text if location.path else location.shown]
 
 
 def format_option(*choices: str, default: str) -> Callable[[F], F]:
@@ -67,6 +82,13 @@ def change_options(command: F) -> F:
     return command
 
 
+def change_words(smoke: bool, overrides: Sequence[str], seeds: str | None, null_rows: int) -> list[str]:
+    """These options as they are typed."""
+    words = ["--smoke"] * smoke + [word for each in overrides for word in ("--set", each)]
+    words += ["--seeds", seeds] if seeds else []
+    return words + (["--null-rows", str(null_rows)] if null_rows else [])
+
+
 def share_options(command: F) -> F:
     """What may be computed once for several trials; their numbers are the same either way."""
     for option in (
@@ -90,6 +112,38 @@ def machine_options(command: F) -> F:
         click.option("--trials-per-gpu", type=click.IntRange(min=1), default=1, show_default=True),
         click.option("--slots", type=click.IntRange(min=1), help="CPU trials at a time [one per core]."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+class Minutes(click.FloatRange):
+    """A number above 0; `inf` is never."""
+
+    name = "number of minutes"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; nan, which is above nothing and below nothing, is refused too."""
+        minutes = float(super().convert(value, param, ctx))
+        if minutes != minutes:
+            self.fail(f"{value} is no number of minutes", param, ctx)
+        return minutes
+
+
+def safety_options(command: F) -> F:
+    """What a run does about what may go wrong."""
+    for option in (
+        click.option("--keep-weights", is_flag=True, help="Keep the last weights of every trial, beside the database."),
+        click.option("--max-lost", type=click.IntRange(min=1), metavar="N",
+                     help="Give a trial up when its worker, its machine or its driver has gone away N times [never]."),
+        click.option("--hang-minutes", type=Minutes(), metavar="M", default=30, show_default=True,
+                     help="A trial that ends no time slice for so long hangs: its worker is killed, the trial is tried "
+                     "again."),
+        click.option("--checkpoint-minutes", type=Minutes(), metavar="M",
+                     help="Save trials this often also between two updates of an epoch [only when an epoch ends]."),
     ):  # fmt: skip
         command = option(command)
     return command

@@ -190,12 +190,15 @@ def state_of(known: Known | None) -> State:
 
 
 def _jobs(trials: Iterable[PlannedTrial], splits: Callable[[Recipe], bool], share: bool) -> tuple[PlannedJob, ...]:
-    """Trials to run, together where the mathematics is the same: observers of one training, heads of one trunk."""
+    """Trials to run, together where the mathematics is the same: observers of one training, heads of one trunk.
+
+    What has failed is not among them: `tinyablate retry` puts it back.
+    """
     learners: dict[str, str] = {}
     jobs: dict[str, str] = {}
     groups: dict[object, list[PlannedTrial]] = {}
     for trial in trials:
-        if trial.state in ("done", "running"):
+        if trial.state in ("done", "running", "failed"):
             continue
         if not share or trial.kind == "measure":
             groups[trial.key] = [trial]

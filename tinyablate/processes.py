@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import socket
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -57,3 +59,24 @@ def kill_all(pids: list[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def end_all(text: str) -> None:
+    """End every process that has `text` in its command line or environment, those that they start meanwhile too."""
+    for _ in range(100):
+        pids = mentioning(text)
+        if not pids:
+            return
+        kill_all(pids)
+        time.sleep(0.01)
+
+
+def programs(text: str, names: Collection[str]) -> dict[int, str]:
+    """Of the processes that mention `text`, those whose program has one of these names: pid -> when it started."""
+    found = {}
+    for pid in mentioning(text):
+        with contextlib.suppress(OSError):
+            program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+            if os.path.basename(program) in names:
+                found[pid] = started(pid)
+    return found

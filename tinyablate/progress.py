@@ -2,10 +2,14 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tinyablate.run import Dispatch, Flight
+from tinyablate.dispatch.dispatch import Dispatch
+from tinyablate.dispatch.flights import Flight
+from tinyablate.job import TrialTask
+from tinyablate.plan import PlannedTrial
 from tinyablate.terminal import duration
 
 if TYPE_CHECKING:
@@ -72,10 +76,13 @@ class Board:
         parts = [f"{tally.finished} of {max(self._total, self._ends() + dispatch.left)} trials done"]
         parts += [f"{tally.diverged} diverged"] if tally.diverged else []
         parts += [f"{len(tally.failed)} failed"] if tally.failed else []
+        parts += [f"{tally.again.total()} tried again"] if tally.again else []
         parts += [f"{running} running", f"{dispatch.left - running} left"]
+        parts += [f"{dispatch.unwritten} events wait for the database"] if dispatch.unwritten else []
+        parts += ["stopping"] if dispatch.stopping else []
         speed = sum(flight.progress.images_per_second for flight in dispatch.flights.values() if flight.progress)
         parts += [f"{speed:,.0f} images/s"] if speed else []
-        remaining = dispatch.seconds_left(now)
+        remaining = seconds_left(dispatch, now)
         parts += [f"{duration(remaining)} to go"] if remaining is not None and dispatch.left else []
         return " · ".join([*parts, f"{duration(now - dispatch.started_at)} so far"])
 
@@ -107,3 +114,24 @@ def describe(flight: Flight, sweep: str) -> tuple[str, ...]:
         f"epoch {at.epoch}/{at.epochs}, update {at.step}/{at.steps}",
         f"{at.images_per_second:,.0f} images/s",
     )
+
+
+def seconds_left(dispatch: Dispatch, now: float) -> float | None:
+    """Estimated from the epochs trained so far per second; None before there is anything to go by."""
+    elapsed = now - dispatch.started_at
+    trains = [job for job in dispatch.waiting if job.kind == "train"]
+    only_measures = not trains and all(flight.job.kind == "measure" for flight in dispatch.flights.values())
+    if dispatch.tally.epochs < 1 or elapsed <= 0 or only_measures:
+        return None
+    queued = sum(_epochs(job.trials) for job in trains)
+    flying = 0.0
+    for flight in dispatch.flights.values():
+        at = flight.progress
+        epochs = _epochs(flight.job.tasks) if flight.job.kind == "train" else 0
+        flying += epochs - (at.epoch - 1 + at.step / at.steps if at else flight.from_epoch - 1)
+    return max(0.0, queued + flying) / (dispatch.tally.epochs / elapsed)
+
+
+def _epochs(trials: Sequence[PlannedTrial] | Sequence[TrialTask]) -> int:
+    """Epochs of a job of these trials."""
+    return max(trial.recipe.schedule.total_epochs for trial in trials)

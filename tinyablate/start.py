@@ -1,28 +1,37 @@
 """The command `run` up to the launch: check everything, do nothing if nothing is missing, else start the launcher."""
 
 import dataclasses
+import shlex
+import signal
+from types import FrameType
 
 from tinyablate.cost import Estimate
-from tinyablate.errors import UsageError
+from tinyablate.dispatch.dispatch import Dispatch
+from tinyablate.dispatch.inline import run_inline
+from tinyablate.errors import UsageError, WorkError
 from tinyablate.estimates import cost_of, devices_of, note_cost
-from tinyablate.finish import finish, show_tables
-from tinyablate.launch import become_driver, create_workspace, hold_signals, remove_leftovers
+from tinyablate.finish import failed_before, finish, registered, show_tables
+from tinyablate.launch import become_driver, create_workspace, detach, hold_signals, log_file, remove_leftovers
 from tinyablate.machine import NO_GPU
 from tinyablate.plan import Plan
 from tinyablate.preflight import check_models, find_weights, require_data
-from tinyablate.run import Dispatch, RunRequest, note_rules, register, run_inline
+from tinyablate.retries import STOPPED
+from tinyablate.run import RunRequest, note_rules, register
+from tinyablate.store.location import Location
 from tinyablate.store.store import Store
 from tinyablate.terminal import duration, say
 
 
-def start(request: RunRequest, launcher: str) -> int:
+def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
     """Run what is missing of the request's sweeps; the exit code. With ray this process becomes the driver.
 
-    The request needs neither facts nor weights: they are found here.
+    The request needs neither facts nor weights: they are found here. With `detach` a fork becomes the driver, once all
+    is checked, and this process only tells of it.
     """
-    if not request.database.exists():
-        say(f"new database: {request.database}")
-    with Store(request.database) as store:
+    location = Location.of(request.database)
+    if location.path and not location.exists():
+        say(f"new database: {location.shown}")
+    with Store(location) as store:
         asked = request.asked(store)
         plan = request.plan(asked, store)
         if not plan.jobs:
@@ -37,47 +46,80 @@ def start(request: RunRequest, launcher: str) -> int:
         note_cost(plan, estimate, store)
         if launcher == "ray":
             hold_signals()
-        say(announcement(request.name, plan, estimate))
+        say(announcement(request, plan, estimate))
         if launcher == "inline":
             return start_inline(request, store)
+    return leave_terminal(request, location) if detach else launch(request)
+
+
+def launch(request: RunRequest) -> int:
+    """Become the driver; never returns."""
     for folder in remove_leftovers():
         say(f"removed what a killed run left in {folder}")
+    with Store(request.database) as store:  # known from here on: the driver is this process, though it takes its time
+        store.enter(request.name, request.log)
     become_driver(create_workspace(request))
     raise AssertionError("unreachable: exec does not return")
 
 
+def leave_terminal(request: RunRequest, location: Location) -> int:
+    """Let a fork become the driver, and tell where it is."""
+    try:
+        log = log_file(location.home, request.name)
+    except OSError as error:
+        raise WorkError(f"--detach: no log can be written in {location.home / 'logs'}: {error.strerror}") from error
+    pid = detach(log)
+    if pid is None:
+        return launch(dataclasses.replace(request, log=str(log)))
+    say(f"{request.name}: runs on without this terminal, as process {pid}; log: {log}")
+    name = shlex.join([request.name, *request.more])
+    say(f"to see what it does: tinyablate watch {name}; to end it: tinyablate stop {name}")
+    return 0
+
+
 def nothing_to_do(request: RunRequest, plan: Plan, store: Store) -> int:
-    """Say so, and print the tables."""
+    """Say so, and print the tables; 1 where a trial has failed."""
     register(store, plan, request.machine)  # cells may be filled by another sweep's trials
     note_rules(request.sweeps, store)
     counts = plan.counts()
     others = f"; {counts['running']} are running in another `tinyablate run`" if counts["running"] else ""
     say(f"{request.name}: nothing to do: {counts['done']} of {len(plan.trials)} trials are done{others}")
     show_tables(request.sweeps, store, request.format, request.machine)
-    return 0
+    return failed_before(request, counts["failed"])
 
 
-def announcement(name: str, plan: Plan, estimate: Estimate) -> str:
+def announcement(request: RunRequest, plan: Plan, estimate: Estimate) -> str:
     """What is about to be run, in a line."""
-    done = plan.counts()["done"]
+    counts = plan.counts()
     time = f", about {duration(estimate.seconds)}" if estimate.jobs and not estimate.unknown else ""
-    return f"{name}: {plan.to_run} trials to run in {len(plan.jobs)} jobs{time}, {done} done already"
+    failed = f", {counts['failed']} failed before and are left" if counts["failed"] else ""
+    before = f"{counts['done']} done already{failed}"
+    return f"{request.name}: {plan.to_run} trials to run in {len(plan.jobs)} jobs{time}, {before}"
 
 
 def start_inline(request: RunRequest, store: Store) -> int:
-    """Compute everything in this process."""
+    """Compute everything in this process. The first Ctrl-C lets it save what it computes, the second ends it."""
     from tinyablate.progress import Board
 
-    dispatch = Dispatch(request, store, inline_device(request.device))
-    stopped = False
-    with Board(dispatch) as board:
-        try:
-            run_inline(dispatch, board.tick)
-        except KeyboardInterrupt:
-            stopped = True
-        finally:
-            dispatch.release("stopped")
-    return finish(dispatch, store, stopped)
+    device = inline_device(request.device)
+    with registered(request, store):
+        dispatch = Dispatch(request, store, device)
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if dispatch.stopping:
+                raise KeyboardInterrupt
+            dispatch.stop(STOPPED)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, on_signal)
+        with Board(dispatch) as board:
+            try:
+                run_inline(dispatch, board.tick)
+            except KeyboardInterrupt:
+                dispatch.stop(STOPPED)
+            finally:
+                dispatch.release(STOPPED)
+        return finish(dispatch, store)
 
 
 def inline_device(wanted: str) -> str:

@@ -5,9 +5,13 @@ import sys
 
 
 def say(line: str) -> None:
-    """A line on stderr: never on stdout, which is for results. Codes that move a cursor become spaces."""
-    tame = "".join(c if c.isprintable() or c in "\n\t" else " " for c in line)
-    print(tame, file=sys.stderr, flush=True)
+    """A line on stderr: never on stdout, which is for results."""
+    print(tame(line), file=sys.stderr, flush=True)
+
+
+def tame(text: str) -> str:
+    """`text` without codes that move a cursor: they become spaces."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
 def duration(seconds: float) -> str:

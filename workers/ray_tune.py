@@ -1,9 +1,12 @@
 """The driver of a run: Ray Tune dispatches jobs to workers; this process alone writes the database.
 
 Started by `tinyablate run` as `python ray_tune.py WORKSPACE`, never imported. Tune's own persistence is switched off:
-the store is what survives, so a run that died is continued by running again.
+the store is what survives, so a run that died is continued by running again. Ray's processes end with this one, however
+it ends: the kernel kills the node manager and the control service, and a worker without its node manager ends itself.
 """
 
+import errno
+import faulthandler
 import logging
 import os
 import pickle
@@ -11,17 +14,18 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tinyablate.processes import kill_all, mentioning
+from tinyablate.processes import end_all
 
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:
     """A signal before the first trial, in the seconds that Ray takes to start: nothing is claimed, so go at once."""
     print("stopped before the first trial; run again to start", file=sys.stderr, flush=True)
-    kill_all(mentioning(sys.argv[1]))
+    end_all(sys.argv[1])
     shutil.rmtree(sys.argv[1], ignore_errors=True)
     os._exit(130)  # Ray's start cannot be unwound half-way
 
@@ -44,47 +48,100 @@ os.environ |= {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the store
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",  # a run may wait for its database, or for a retry
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
 
 import ray
 from ray import tune
+from ray.exceptions import NodeDiedError, RayTaskError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from tinyablate import run
-from tinyablate.errors import TinyablateError, UsageError, WorkError
-from tinyablate.finish import finish
+from tinyablate import retries
+from tinyablate.dispatch import remains
+from tinyablate.dispatch.dispatch import SLICE_SECONDS, Dispatch
+from tinyablate.dispatch.flights import Flight
+from tinyablate.errors import TinyablateError, UsageError
+from tinyablate.finish import INTERRUPTED, finish, registered
+from tinyablate.job import Failed
 from tinyablate.launch import Workspace, read_request
 from tinyablate.machine import NO_GPU
+from tinyablate.processes import programs, started
 from tinyablate.progress import Board
+from tinyablate.run import RunRequest
 from tinyablate.store.store import Store
-from tinyablate.terminal import repair_streams, say
+from tinyablate.tables.words import counted
+from tinyablate.terminal import duration, repair_streams, say
 from tinyablate.worker import JobRunner
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Ray's shared memory: jobs and events are small, data sets are read from the page cache."""
+
+LOOK_SECONDS = 1.0
+"""How often it is seen to that Ray's processes live and no worker hangs."""
+
+START_SECONDS = 600.0
+"""So long a worker may take to start."""
+
+DUMP_SECONDS = 0.3
+"""So long a worker that hangs has to write down where, before it is killed."""
+
+ENDED_BY_SIGNAL = 128 + signal.SIGTERM
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+# ---- workers ---------------------------------------------------------------------------------------------------------
 
 
 class Worker(tune.Trainable):
     """Computes jobs in time slices. The process, its imports and its data set stay from one job to the next."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._runner = JobRunner(pickle.loads(config["job"]), config["learner"])
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)  # where it is, before it is killed
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._runner.close()
-        self._runner = JobRunner(pickle.loads(new_config["job"]), new_config["learner"])
+        self._take(new_config)
         return True
 
+    def _take(self, config: dict[str, Any]) -> None:
+        job, self._workspace = pickle.loads(config["job"]), Workspace(Path(config["workspace"]))
+        self._runner = JobRunner(job, config["learner"])
+        self._leaving = False
+        self._note = self._workspace.workers / job.id
+        remains.note(self._note)
+
     def step(self) -> dict[str, Any]:
-        events = self._runner.slice(run.SLICE_SECONDS)
-        return {"events": events, "done": self._runner.done}
+        if self._leaving:
+            os._exit(0)  # what it had to say has been said in the step before
+        if self._workspace.stop.exists():
+            self._runner.stop()
+        events = self._runner.slice(SLICE_SECONDS)
+        # After an exception the process may be in any state, and one that was asked to end must: neither is used again.
+        used_up = (retries.PREEMPTED, retries.EXCEPTION)
+        self._leaving = any(isinstance(event, Failed) and not event.key and event.cause in used_up for event in events)
+        done = self._runner.done and not self._leaving
+        if done:
+            self._note.unlink(missing_ok=True)
+        return {"events": events, "done": done}
 
     def cleanup(self) -> None:
         self._runner.close()
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        """Whoever owns the machine wants it back: save at the next update. Between two jobs: go."""
+        if self._runner.done:
+            os._exit(ENDED_BY_SIGNAL)
+        self._runner.stop(retries.PREEMPTED)
+
+
+# ---- Tune ------------------------------------------------------------------------------------------------------------
 
 
 class Claims(Searcher):
@@ -115,75 +172,159 @@ class LiveOnly(FIFOScheduler):
         return next((trial for trial in live if trial.status == trial.PENDING), None)
 
 
-class Driver(tune.Callback):
-    """Tune's events to the dispatch, signals to a clean stop."""
+class Abandon(KeyboardInterrupt):
+    """Leaves Tune at once, without its own clean-up, which waits for workers and for a Ray that may be gone.
 
-    def __init__(self, dispatch: run.Dispatch, board: Board, slots: int) -> None:
-        self._dispatch, self._board, self._slots = dispatch, board, slots
+    What a handler of signals raises within Ray's own code has to be a KeyboardInterrupt, and may become a bare one.
+    """
+
+
+class Driver(tune.Callback):
+    """Tune's events to the dispatch, signals and a request to stop to the workers; sees to it that all of them live."""
+
+    def __init__(self, dispatch: Dispatch, board: Board, slots: int, workspace: Workspace) -> None:
+        self._dispatch, self._board, self._slots, self._workspace = dispatch, board, slots, workspace
+        self._ray = programs(str(workspace.root), ("gcs_server", "raylet"))
         self._looked_at = time.monotonic()
+        self._told = False
         self.signalled = 0
 
     def __reduce__(self) -> Any:
         return (object, ())  # Tune pickles callbacks into its snapshot; connections stay here
 
     def suggest(self) -> Any:
-        if self.signalled:
+        self._turn()  # Tune asks again and again, and does nothing else, while nothing runs
+        if self._dispatch.stopping:
             return Searcher.FINISHED
-        if len(self._dispatch.flights) >= self._slots:
-            return None
-        job = self._dispatch.next_job()
-        if job is None and not self._dispatch.flights and self._dispatch.replan():
-            job = self._dispatch.next_job()
+        job = self._dispatch.next_job() if len(self._dispatch.flights) < self._slots else None
         if job is None:
-            return None if self._dispatch.flights else Searcher.FINISHED
+            return Searcher.FINISHED if self._dispatch.over else None
         # Pickled once: Tune copies and encodes a trial's configuration over and over, which bytes pass through unread.
-        return {"id": job.id, "job": pickle.dumps(job), "learner": self._dispatch.request.learner}
+        return {
+            "id": job.id,
+            "job": pickle.dumps(job),
+            "learner": self._dispatch.request.learner,
+            "workspace": str(self._workspace.root),
+        }
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        job = trial.config["id"]
+        self._dispatch.heard(job)
         for event in result["events"]:
-            self._dispatch.receive(trial.config["id"], event)
+            self._dispatch.receive(job, event)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         self._dispatch.ended(trial.config["id"])
         self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self._check_ray()
         job = trial.config["id"]
-        error = str(trial.get_error() or "")
-        self._dispatch.lost(job, "the worker process died (killed, or out of memory): see the system log", error)
+        if job in self._dispatch.flights and self._dispatch.flights[job].claims:
+            self._dispatch.receive(job, self._lost(job, trial))
         self._dispatch.ended(job)
         self._forget(trial)
+
+    def _lost(self, job: str, trial: Any) -> Failed:
+        """What is known of a worker that ended without a word."""
+        error = trial.get_pickled_error() or trial.get_error()
+        if isinstance(error, RayTaskError) or getattr(error, "actor_init_failed", False):
+            return Failed(retries.EXCEPTION, "the worker broke outside of the training", str(error))
+        cause = retries.NODE_LOST if isinstance(error, NodeDiedError) else retries.WORKER_LOST
+        return self._post_mortem(job, cause, remains.ray_says(str(error)))
+
+    def _post_mortem(self, job: str, cause: str, what: str) -> Failed:
+        worker = remains.worker_of(self._workspace.workers / job)
+        if worker is None:
+            return Failed(cause, f"{what}, before it took the job", "")
+        lines = remains.last_lines(self._workspace.logs, worker.pid)
+        crash = remains.crash(lines)
+        message = f"{what} (process {worker.pid} on {worker.host}{f', {crash}' if crash else ''})"
+        return Failed(cause, message, lines)
 
     def _forget(self, trial: Any) -> None:
         """Tune keeps every trial for its summary: let it keep no job and no correctness bits."""
         trial.run_metadata.last_result = {}
         trial.run_metadata.metric_analysis = {}
         trial.run_metadata.metric_n_steps = {}
+        (self._workspace.workers / trial.config["id"]).unlink(missing_ok=True)
+
+    # ---- again and again ---------------------------------------------------------------------------------------------
 
     def on_step_begin(self, iteration: int, trials: Any, **_: Any) -> None:
+        self._turn()
+
+    def _turn(self) -> None:
+        if self.signalled > 1:
+            raise Abandon  # it did not get through where the signal was caught
         if self.signalled:
-            raise KeyboardInterrupt
-        if time.monotonic() - self._looked_at >= run.BEAT_SECONDS:
+            self._dispatch.stop(retries.STOPPED)
+        if self._dispatch.stopping and not self._told:
+            self._told = True
+            self._tell_workers()
+        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
             self._looked_at = time.monotonic()
-            check_ray()
+            self._check_ray()
+            for flight in self._dispatch.silent():
+                self._end_silent(flight)
         self._dispatch.beat()
         self._board.tick()
 
+    def _tell_workers(self) -> None:
+        self._workspace.stop.touch()
+        running = len(self._dispatch.flights)
+        if running and self._dispatch.stopping == retries.STOPPED:
+            say(f"stopping: what is under way ({counted(running, 'job')}) is saved at its next update; again: at once")
+
+    def _check_ray(self) -> None:
+        """Without its node manager or its control service Ray waits for ever, or ends this process."""
+        gone = [pid for pid, since in self._ray.items() if started(pid) != since]
+        if gone or not (self._ray or any(node["Alive"] for node in ray.nodes())):  # type: ignore[no-untyped-call]
+            self._dispatch.trouble = "Ray's own process died"
+            self._dispatch.stop(retries.NODE_LOST)
+            raise Abandon
+
+    def _end_silent(self, flight: Flight) -> None:
+        """Kill the worker of a job of which no time slice has ended for too long; it has a moment to write where."""
+        if flight.given_up:
+            return
+        job, silent = flight.job.id, duration(60 * self._dispatch.request.hang_minutes)
+        worker = remains.worker_of(self._workspace.workers / job)
+        if worker is None and time.monotonic() - flight.started_at < START_SECONDS:
+            self._dispatch.heard(job)  # the process is not there yet, and hangs only when it has begun
+            return
+        flight.given_up = True
+        if worker is None:
+            self._dispatch.trouble = (
+                f"no worker took a job within {duration(START_SECONDS)}; see {self._workspace.logs}"
+            )
+            self._dispatch.stop(retries.NODE_LOST)
+            raise Abandon
+        remains.signal_to(worker, signal.SIGUSR1)
+        time.sleep(DUMP_SECONDS)
+        remains.signal_to(worker, signal.SIGKILL)
+        what = f"no time slice ended for {silent}, so its worker was killed"
+        self._dispatch.receive(job, self._post_mortem(job, retries.HUNG, what))
+
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal stops between two steps of Tune, the second at once."""
+        """The first signal lets workers save what they compute, the second ends all at once."""
         self.signalled += 1
-        if self.signalled > 1:
-            raise KeyboardInterrupt
+        if self.signalled == 2:  # a third has nothing to add
+            raise Abandon
+
+    def settle(self) -> None:
+        """Wait for a database that is away, until all is written."""
+        while self._dispatch.unwritten:
+            self._turn()
+            time.sleep(0.1)
 
 
-def check_ray() -> None:
-    """Ray without its node manager waits for ever: end the run instead, and give its trials back."""
-    if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
-        raise WorkError("Ray's own process died; nothing that was reported done is lost: run again to continue")
+# ---- the run ---------------------------------------------------------------------------------------------------------
 
 
-def start_ray(workspace: Workspace, request: run.RunRequest) -> tuple[str, int]:
+def start_ray(workspace: Workspace, request: RunRequest) -> tuple[str, int]:
     """Start a Ray of our own; returns the device type and the number of trials at a time."""
+    silence_ray()
     ray.init(
         address="local",
         num_cpus=request.slots,
@@ -203,7 +344,14 @@ def start_ray(workspace: Workspace, request: run.RunRequest) -> tuple[str, int]:
     return device, slots
 
 
-def resources(device: str, request: run.RunRequest) -> dict[str, float]:
+def silence_ray() -> None:
+    """Ray has no options for these: it would take SIGTERM from `leave`, and tell of dead workers on stdout."""
+    ray._private.utils.set_sigterm_handler = lambda handler: None
+    ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # of trials that "did not complete": the store knows why
+
+
+def resources(device: str, request: RunRequest) -> dict[str, float]:
     """What a trial occupies: one core, or its share of a GPU."""
     return {"cpu": 1} if device == "cpu" else {"cpu": 0, "gpu": 1 / request.trials_per_gpu}
 
@@ -213,31 +361,36 @@ def drive(workspace: Workspace) -> int:
     request = read_request(workspace)
     with Store(request.database) as store:
         device, slots = start_ray(workspace, request)
-        for number in SIGNALS:
-            signal.signal(number, leave)  # Ray has put its own handler of SIGTERM there
-        dispatch = run.Dispatch(request, store, device)
-        with Board(dispatch) as board:
-            driver = Driver(dispatch, board, slots)
-            for number in SIGNALS:
-                signal.signal(number, driver.on_signal)
-            try:
-                tune.run(
-                    tune.with_resources(Worker, resources(device, request)),
-                    name="run",
-                    storage_path=str(workspace.ray / "tune"),
-                    search_alg=Claims(driver),
-                    callbacks=[driver],
-                    scheduler=LiveOnly(),  # type: ignore[no-untyped-call]
-                    num_samples=-1,
-                    reuse_actors=True,
-                    raise_on_failed_trial=False,
-                    verbose=0,
-                )
-            except KeyboardInterrupt:
-                driver.signalled += 1
-            finally:
-                dispatch.release("stopped")
-        return finish(dispatch, store, stopped=bool(driver.signalled))
+        with registered(request, store):
+            dispatch = Dispatch(request, store, device)
+            with Board(dispatch) as board:
+                driver = Driver(dispatch, board, slots, workspace)
+                compute(driver, dispatch, resources(device, request), workspace)
+            return finish(dispatch, store, at_once=driver.signalled > 1)
+
+
+def compute(driver: Driver, dispatch: Dispatch, needed: dict[str, float], workspace: Workspace) -> None:
+    """Let Tune compute until nothing is left or it is stopped; whatever is under way then is given back."""
+    for number in SIGNALS:
+        signal.signal(number, driver.on_signal)
+    try:
+        tune.run(
+            tune.with_resources(Worker, needed),
+            name="run",
+            storage_path=str(workspace.ray / "tune"),
+            search_alg=Claims(driver),
+            callbacks=[driver],
+            scheduler=LiveOnly(),  # type: ignore[no-untyped-call]
+            num_samples=-1,
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+        driver.settle()
+    except KeyboardInterrupt:
+        dispatch.stop(retries.STOPPED)
+    finally:
+        dispatch.release(dispatch.stopping or retries.DRIVER_GONE)
 
 
 def main() -> int:
@@ -250,14 +403,26 @@ def main() -> int:
     except TinyablateError as error:
         say(f"error: {error}")
         return error.exit_code
-    except KeyboardInterrupt:  # the second signal
-        return 130
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        say(f"error: no room is left on a disk: {error}; free some, then run again to continue")
+        return 1
+    except KeyboardInterrupt:  # the second signal, while it says what came of the first
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()  # not by Ray's hook, which speaks to processes that are gone
+        return 1
     finally:
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # what follows takes a second or two and ends by itself
-        ray.shutdown()
+            signal.signal(number, signal.SIG_IGN)  # what follows takes a moment and ends by itself
+        if sys.platform != "linux":
+            ray.shutdown()  # elsewhere processes are found by their command line alone, if at all
+        end_all(str(workspace.root))
         shutil.rmtree(workspace.root, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # not by Ray's own end, which waits for what is gone

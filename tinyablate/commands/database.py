@@ -1,11 +1,12 @@
-"""The commands that read the results database as it is."""
+"""The commands that read the results database as it is, and the one that copies it."""
 
+from pathlib import Path
 from typing import Literal
 
 import click
 
-from tinyablate.options import database_option, format_option
-from tinyablate.terminal import show
+from tinyablate.options import GivenPath, database_option, database_words, format_option
+from tinyablate.terminal import say, show
 
 
 @click.command("query")
@@ -22,10 +23,10 @@ def query_command(sql: str, db: str, format_: str) -> None:
     which trials stand where in which table. `tinyablate schema` explains every column.
     """
     from tinyablate.listing import render_rows
-    from tinyablate.store.opening import database_path
+    from tinyablate.store.location import Location
     from tinyablate.store.query import run_sql
 
-    show(render_rows(run_sql(database_path(db), sql), format_))
+    show(render_rows(run_sql(Location.of(db), sql), format_))
 
 
 @click.command("schema")
@@ -44,13 +45,14 @@ def schema_command(view: str | None, format_: str) -> None:
 @click.option("--recipe", is_flag=True, help="Every field of its recipe, as a sweep file would write it.")
 @database_option
 def show_command(trial: str, why: bool, recipe: bool, db: str) -> None:
-    """One trial: the cells it fills, its recipe against its sweep's first row, attempts, causes.
+    """One trial: the cells it fills, its recipe against its sweep's first row, and every attempt: where it ran, how it
+    ended, how it went on.
 
     TRIAL is the start of its key.
     """
     from tinyablate.inspection.show import show_trial
 
-    show(show_trial(db, trial, why=why, recipe=recipe))
+    show(show_trial(db, trial, why=why, recipe=recipe, more=database_words(db)))
 
 
 @click.command("diff")
@@ -87,3 +89,21 @@ def diff_command(
     with open_existing(db) as store:
         found = diff_trials(store, a, b, rule) if sweep is None else diff_rows(store, sweep, a, b, rule, smoke)
     show(diff_text(found, format_))
+
+
+@click.command("backup")
+@click.argument("file", type=GivenPath(path_type=Path, dir_okay=False))
+@click.option("--force", is_flag=True, help="Replace FILE where it is an earlier backup.")
+@database_option
+def backup_command(file: Path, force: bool, db: str) -> None:
+    """Copy the database to FILE while runs go on: all that was committed, examined, and then given its name.
+
+    The copy is a database as any: `tinyablate table SWEEP --db FILE`. Checkpoints of trials under way are not in it. A
+    PostgreSQL server has a tool of its own for this, whose command is shown.
+    """
+    from tinyablate.backup import back_up
+    from tinyablate.describe import size_text
+
+    size = back_up(db, file, replace=force)
+    show(str(file))
+    say(f"{size_text(size)}, integrity ok")

@@ -1,6 +1,7 @@
 """The commands that find, plan and run sweeps."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import click
 from tinyablate.errors import UsageError
 from tinyablate.options import (
     GivenPath,
+    change_words,
     database_option,
+    database_words,
     format_option,
     load_all,
     machine_options,
+    safety_options,
     share_options,
     sweep_options,
 )
@@ -78,6 +82,10 @@ def plan_command(
         calibration.calibrate(estimate, db, facts, micro_batch=micro_batch, weights_dir=weights_dir)
         plan, estimate = plan_against(sweeps, db, devices, facts, share)
     show(describe_plan(sweep, plan, estimate, format_))
+    failed = plan.counts()["failed"]
+    if failed:
+        words = ["tinyablate", "retry", sweep, *change_words(smoke, overrides, seeds, null_rows), *database_words(db)]
+        say(f"`run` leaves the {failed} that failed; {shlex.join(words)} puts them back")
 
 
 @click.command("run")
@@ -93,22 +101,30 @@ def plan_command(
 )
 @click.option("--compile", is_flag=True, help="Pass models through torch.compile; on GPUs only.")
 @machine_options
+@safety_options
+@click.option(
+    "--detach", is_flag=True, help="Leave it running without this terminal: `watch` attaches to it, `stop` ends it."
+)
 @format_option("terminal", "markdown", "latex", "html", "csv", "json", default="terminal")
 def run_command(
     sweep: str, smoke: bool, overrides: tuple[str, ...], seeds: str | None, null_rows: int, db: str, launcher: str,
-    weights_dir: Path | None, device: str, format_: str, **options: Any,
+    weights_dir: Path | None, device: str, format_: str, detach: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train the trials that are missing, then print the table. Running it again does nothing twice.
 
-    Ctrl-C stops cleanly (exit code 130); `run` again continues, an interrupted trial from its last finished epoch.
+    Ctrl-C stops cleanly (exit code 130): what is trained is saved at its next update, and `run` again continues it. A
+    second Ctrl-C stops at once. A trial whose worker or machine goes away is tried again; one that failed is not, until
+    `tinyablate retry`. Several runs, also on several machines with a PostgreSQL database, share the work.
     """
     from tinyablate import machine
     from tinyablate.datasets import default_home
     from tinyablate.run import RunRequest
     from tinyablate.start import start
-    from tinyablate.store.opening import database_path
+    from tinyablate.store.location import Location
     from tinyablate.worker import TRAIN
 
+    if detach and launcher == "inline":
+        raise UsageError("--detach: goes with --launcher ray; inline computes in this process")
     if weights_dir is not None and not weights_dir.is_dir():
         raise UsageError(f"--weights-dir {weights_dir}: no such directory")
     name = machine.device_name(device)
@@ -118,23 +134,29 @@ def run_command(
     request = RunRequest(
         name=sweep.strip("/"),
         sweeps=tuple(load_all(sweep, smoke, overrides, seeds, null_rows)),
-        database=database_path(db),
+        database=Location.of(db).text,
         data_home=default_home().absolute(),
         machine=name,
         weights_dir=weights_dir,
         device=device,
         format=format_,
+        changes=tuple(change_words(smoke, overrides, seeds, null_rows)),
+        more=tuple(database_words(db)),
         learner=os.environ.get("TINYABLATE_LEARNER", TRAIN),
         **options,
     )
-    sys.exit(start(request, launcher))
+    sys.exit(start(request, launcher, detach=detach))
 
 
 @click.command("status")
 @click.argument("sweep", required=False)
 @database_option
 def status_command(sweep: str | None, db: str) -> None:
-    """Trials by state for every sweep that was run, and what is running now; SWEEP: of this one, or of this folder."""
-    from tinyablate.describe import describe_status
+    """Trials by state for every sweep that was run, what is running now, what failed and why.
 
-    show(describe_status(db, sweep))
+    SWEEP: of this one, or of this folder. To see it change: `watch`.
+    """
+    from tinyablate.describe import describe_status
+    from tinyablate.status import describe_runs
+
+    show("\n\n".join(filter(None, (describe_status(db, sweep), describe_runs(db, sweep, database_words(db))))))

@@ -1,0 +1,87 @@
+"""What a worker process leaves for whoever asks why it died: its id, and the last lines of its output.
+
+A worker writes a file `workers/<job id>` with its token (see `processes.own_token`) when it takes a job.
+"""
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyablate.processes import is_dead, own_token
+
+MOST_LINES = 20
+MOST_BYTES = 8000
+
+_NOTES_OF_RAY = (":job_id:", ":actor_name:", ":task_name:")
+"""Lines that Ray writes into the files for its own use."""
+
+_SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received|Fatal Python error: ([^\n]+)")
+"""What a crashing process says of itself: absl's handler, which Ray installs, and Python's."""
+
+
+_DETAIL = re.compile(r"Worker exit detail: (.*?)(?: There are some potential root causes|\n|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """The process that computes, or computed, a job."""
+
+    host: str
+    pid: int
+    token: str
+
+
+def note(file: Path) -> None:
+    """Write this process's token into `file`, whole or not at all."""
+    aside = file.with_name(f".{file.name}.part")
+    aside.write_text(own_token())
+    aside.replace(file)
+
+
+def worker_of(file: Path) -> WorkerProcess | None:
+    """The process that wrote `file`; None where there is none yet."""
+    try:
+        token = file.read_text()
+    except OSError:
+        return None
+    host, pid, _ = token.rsplit(":", 2)
+    return WorkerProcess(host, int(pid), token)
+
+
+def last_lines(logs: Path, pid: int) -> str:
+    """The end of what the worker `pid` of Ray wrote to stderr and stdout, files `worker-*-PID.err` and `.out`."""
+    parts = []
+    for kind, name in (("err", "stderr"), ("out", "stdout")):
+        for file in sorted(logs.glob(f"worker-*-{pid}.{kind}")):
+            lines = [line for line in _tail(file).splitlines() if not line.startswith(_NOTES_OF_RAY)]
+            if any(line.strip() for line in lines):
+                parts.append("\n".join([f"last lines of the worker's {name}:", *lines[-MOST_LINES:]]))
+    return "\n".join(parts)
+
+
+def _tail(file: Path) -> str:
+    with contextlib.suppress(OSError), file.open("rb") as opened:
+        opened.seek(max(0, opened.seek(0, os.SEEK_END) - MOST_BYTES))
+        return opened.read().decode(errors="replace")
+    return ""
+
+
+def ray_says(error: str) -> str:
+    """How a worker ended, from the text of Ray's error."""
+    found = _DETAIL.search(error)
+    return f"the worker process died: {found[1].strip().rstrip('.')}" if found else "the worker process died"
+
+
+def signal_to(worker: WorkerProcess, number: int) -> None:
+    """Send a signal to the worker, if it is still the one that took the job."""
+    if not is_dead(worker.token):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(worker.pid, number)
+
+
+def crash(lines: str) -> str:
+    """The signal or fatal error that the last lines tell of, or ""."""
+    found = _SIGNAL.findall(lines)
+    return "".join(found[-1]) if found else ""

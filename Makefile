@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench soak clean
 
 demo: $(STAMP)
 	$(BIN)/tinyablate run demo/ablation
@@ -20,6 +20,12 @@ check: $(STAMP)
 bench: $(STAMP)
 	@test -f tests/benchmarks/bench_$(NAME).py || { echo "make bench NAME=…: one of" $(patsubst tests/benchmarks/bench_%.py,%,$(wildcard tests/benchmarks/bench_*.py)) >&2; exit 2; }
 	@$(BIN)/python tests/benchmarks/bench_$(NAME).py
+
+SIEGES := $(filter-out soaking,$(patsubst tests/soak/%.py,%,$(wildcard tests/soak/*.py)))
+
+soak: $(STAMP)
+	@test -z "$(NAME)" -o -f tests/soak/$(NAME).py || { echo "make soak NAME=…: one of $(SIEGES)" >&2; exit 2; }
+	@for name in $(or $(NAME),$(SIEGES)); do PYTHONPATH=tests $(BIN)/python tests/soak/$$name.py $(ARGS) || bad=1; done; exit $${bad:-0}
 
 $(STAMP): pyproject.toml requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -103,7 +103,8 @@ def fill(store: Store, sweep: Sweep) -> list[PlannedTrial]:
         (claim,) = store.claim([trial.key], f"job {at}")
         store.begin(claim, ENVIRONMENT, 1, None)
         if at in (6, 9):
-            store.fail(claim, "exception", "ValueError: <img src=x onerror=alert(1)>\nmore", TRACEBACK)
+            ends = store.fail if at == 6 else store.again
+            ends(claim, "exception", "ValueError: <img src=x onerror=alert(1)>\nmore", TRACEBACK)
         if at == 6:
             continue
         if at == 9:

@@ -5,6 +5,7 @@ the store is what survives, so a run that died is continued by running again. Ra
 it ends: the kernel kills the node manager and the control service, and a worker without its node manager ends itself.
 """
 
+import contextlib
 import errno
 import faulthandler
 import logging
@@ -227,20 +228,22 @@ class Driver(tune.Callback):
 
     def _lost(self, job: str, trial: Any) -> Failed:
         """What is known of a worker that ended without a word."""
-        error = trial.get_pickled_error() or trial.get_error()
+        error: Any = None
+        with contextlib.suppress(OSError, TypeError):  # TypeError: Tune has kept no error
+            error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
         if isinstance(error, RayTaskError) or getattr(error, "actor_init_failed", False):
             return Failed(retries.EXCEPTION, "the worker broke outside of the training", str(error))
         cause = retries.NODE_LOST if isinstance(error, NodeDiedError) else retries.WORKER_LOST
-        return self._post_mortem(job, cause, remains.ray_says(str(error)))
+        return self._post_mortem(job, cause, str(error))
 
-    def _post_mortem(self, job: str, cause: str, what: str) -> Failed:
+    def _post_mortem(self, job: str, cause: str, error: str, what: str = "") -> Failed:
+        """`what` happened, or else what Ray's error and the worker's last lines tell."""
         worker = remains.worker_of(self._workspace.workers / job)
         if worker is None:
-            return Failed(cause, f"{what}, before it took the job", "")
+            return Failed(cause, "the worker process ended before it took the job", error)
         lines = remains.last_lines(self._workspace.logs, worker.pid)
-        crash = remains.crash(lines)
-        message = f"{what} (process {worker.pid} on {worker.host}{f', {crash}' if crash else ''})"
-        return Failed(cause, message, lines)
+        message = f"{what or remains.end_of(error, lines)} (process {worker.pid} on {worker.host})"
+        return Failed(cause, message, lines or error)
 
     def _forget(self, trial: Any) -> None:
         """Tune keeps every trial for its summary: let it keep no job and no correctness bits."""
@@ -304,7 +307,7 @@ class Driver(tune.Callback):
         time.sleep(DUMP_SECONDS)
         remains.signal_to(worker, signal.SIGKILL)
         what = f"no time slice ended for {silent}, so its worker was killed"
-        self._dispatch.receive(job, self._post_mortem(job, retries.HUNG, what))
+        self._dispatch.receive(job, self._post_mortem(job, retries.HUNG, "", what))
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal lets workers save what they compute, the second ends all at once."""

@@ -21,7 +21,9 @@ _SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received|Fatal Python error: ([^\n]+)"
 """What a crashing process says of itself: absl's handler, which Ray installs, and Python's."""
 
 
-_DETAIL = re.compile(r"Worker exit detail: (.*?)(?: There are some potential root causes|\n|$)", re.DOTALL)
+_DETAIL = re.compile(r"Worker exit detail: (.*?)(?: Some common causes| There are some|\n|$)", re.DOTALL)
+_NO_WORD = "End of file"
+"""Ray's connection to the worker ended, and that is all it knows."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,14 @@ def _tail(file: Path) -> str:
     return ""
 
 
-def ray_says(error: str) -> str:
-    """How a worker ended, from the text of Ray's error."""
-    found = _DETAIL.search(error)
-    return f"the worker process died: {found[1].strip().rstrip('.')}" if found else "the worker process died"
+def end_of(error: str, lines: str) -> str:
+    """How a worker ended, in words, from the text of Ray's error and its own last lines."""
+    if found := _SIGNAL.findall(lines):
+        return f"the worker process crashed: {''.join(found[-1])}"
+    detail = _DETAIL.search(error)
+    if detail and _NO_WORD not in detail[1]:
+        return f"the worker process died: {detail[1].strip().rstrip('.')}"
+    return "the worker process was killed, as the kernel does when memory is short"
 
 
 def signal_to(worker: WorkerProcess, number: int) -> None:
@@ -79,9 +85,3 @@ def signal_to(worker: WorkerProcess, number: int) -> None:
     if not is_dead(worker.token):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(worker.pid, number)
-
-
-def crash(lines: str) -> str:
-    """The signal or fatal error that the last lines tell of, or ""."""
-    found = _SIGNAL.findall(lines)
-    return "".join(found[-1]) if found else ""

@@ -128,7 +128,8 @@ def log_file(home: Path, name: str) -> Path:
     """A new file `logs/NAME-TIME.log` in `home` for what a detached driver writes. Raises OSError."""
     folder = home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{name.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    short = name.replace("/", "-").encode()[:150].decode(errors="ignore")  # file names hold 255 bytes
+    stem = f"{short}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count():
         path = folder / f"{stem}{f'-{number}' if number else ''}.log"
         with contextlib.suppress(FileExistsError):

@@ -38,9 +38,15 @@ def own_token() -> str:
 
 
 def is_dead(token: str) -> bool:
-    """Whether the owner `token` ran on this host and is gone. Of another host's processes nothing is known: False."""
-    host, pid, start = token.rsplit(":", 2)
-    return host == socket.gethostname() and started(int(pid)) != start
+    """Whether the owner `token` ran on this host and is gone. Of another host's processes nothing is known: False.
+
+    What names no process of this host, such as a token that was tampered with, is of none that lives.
+    """
+    host, _, process = token.partition(":")
+    if host != socket.gethostname():
+        return False
+    pid, _, start = process.partition(":")
+    return not (pid.isdecimal() and int(pid) > 0 and start) or started(int(pid)) != start
 
 
 def mentioning(text: str) -> list[int]:

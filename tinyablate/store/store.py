@@ -10,6 +10,7 @@ claim is a lease with a fencing token: `finish`, `fail`, `again` and `release` w
 counts.
 """
 
+import re
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -141,7 +142,7 @@ class Store(Registry, Notes, Drivers):
         counted = [each for each in reversed(before) if each.number > trial.counted_from and each.state in _COUNTED]
         return Claim(
             trial.id, trial.key, attempt.id, attempt.fence, self.home / attempt.directory,
-            earlier=tuple(self.home / each.directory for each in before),
+            earlier=tuple(self.home / each.directory for each in before if _OURS.fullmatch(each.directory)),
             causes=tuple(each.cause or retries.DRIVER_GONE for each in counted),
         )  # fmt: skip
 
@@ -304,6 +305,9 @@ def open_existing(where: str | Path | Location) -> Store:
 _ATTEMPT = [schema.attempts.c[name] for name in (
     "id", "trial_id", "number", "fence", "state", "job", "owner", "directory", "cause"
 )]  # fmt: skip
+
+_OURS = re.compile(r"[^/]+\.trials/\w[^/]*")
+"""A directory as `claim` makes them: files are deleted in it, so that a database from elsewhere must name no other."""
 
 _COUNTED = ("running", "lost", "failed", "interrupted")
 """States of attempts that ended without a result, or never did, and so count as tries."""

@@ -12,7 +12,7 @@ import tinyablate
 PACKAGE = Path(tinyablate.__file__).parent
 
 LAYERS = [
-    {"errors", "processes", "terminal", "faults", "retention"},
+    {"errors", "processes", "terminal", "faults", "retention", "workspace"},
     {"durable"},
     {"datasets", "policies", "machine", "retries"},
     {"cures"},

@@ -153,9 +153,9 @@ ALONE = TINY.partition('[[rows]]\nlabel = "No decay"')[0]
 def test_each_cause_takes_its_own_path(cli: Cli) -> None:
     """Exception, SIGKILL, crash, SIGTERM, hang, divergence: what is lost is tried again in the same run, what fails
     twice or diverges is not; the sweep goes on, `show` tells cause, place, and last words; the next run leaves it."""
-    text = ALONE.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5, 6, 7]").replace("schedule.epochs = 2", "schedule.epochs = 4")
+    text = ALONE.replace("[0, 1, 2]", "[6, 0, 1, 2, 3, 4, 5, 7]").replace("schedule.epochs = 2", "schedule.epochs = 4")
     cli.write(text)
-    done = cli("run", "tiny", "--hang-minutes", "0.1", code=1, **FATES)
+    done = cli("run", "tiny", "--hang-minutes", "0.2", code=1, **FATES)
     assert states(cli) == {"complete": 6, "diverged": 1, "failed": 1}
     assert "failed: trial" in done.stderr
     assert "1 failed: tinyablate retry tiny puts them back" in done.stderr
@@ -179,7 +179,7 @@ def test_each_cause_takes_its_own_path(cli: Cli) -> None:
     assert re.search(rf"^the worker process was killed, .* \(process \d+ on {host}\)$", first[3]["message"])
     assert "the last words of a worker" in first[3]["traceback"]
     assert first[4]["message"].startswith("the worker process crashed: Segmentation fault (process ")
-    assert "no time slice ended for 6s" in first[6]["message"]
+    assert "no time slice ended for 12s" in first[6]["message"]
     assert "analytic.py" in first[6]["traceback"]  # where it hung
     (trial,) = cli.sql("SELECT trial AS key FROM trials WHERE seed = 2")
     shown = cli("show", trial["key"][:10]).stdout

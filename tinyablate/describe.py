@@ -308,7 +308,14 @@ def _running(connection: sa.Connection, store: Store) -> str:
         "FROM attempts a JOIN stored_trials t ON t.id = a.trial_id AND t.fence = a.fence WHERE a.state = 'running'"
     )
     rows = [
-        (key[:12], str(number), owner, str(epoch or ""), f"{speed or 0:,.0f}", duration(max(0.0, store.now() - started)))
+        (
+            key[:12],
+            str(number),
+            owner,
+            str(epoch or ""),
+            f"{speed or 0:,.0f}",
+            duration(max(0.0, store.now() - started)),
+        )
         for key, number, owner, epoch, speed, started, holder, until in connection.execute(query)
         if store.lease_holds(holder, until)
     ]

@@ -69,7 +69,7 @@ from tinyablate.dispatch.flights import Flight
 from tinyablate.errors import TinyablateError, UsageError
 from tinyablate.finish import INTERRUPTED, finish, registered
 from tinyablate.job import Failed
-from tinyablate.launch import Workspace, read_request
+from tinyablate.launch import read_request
 from tinyablate.machine import NO_GPU
 from tinyablate.processes import programs, started
 from tinyablate.progress import Board
@@ -78,6 +78,7 @@ from tinyablate.store.store import Store
 from tinyablate.tables.words import counted
 from tinyablate.terminal import duration, repair_streams, say
 from tinyablate.worker import JobRunner
+from tinyablate.workspace import Workspace
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Ray's shared memory: jobs and events are small, data sets are read from the page cache."""

@@ -98,7 +98,9 @@ def device_hours(store: Store, keys: Sequence[str]) -> dict[str, float]:
 def diverged_before(store: Store, keys: Sequence[str]) -> set[str]:
     """Those of these trials that diverged under the core of today and were tried again, by a rule or by hand."""
     t, a, o, n = schema.trials.c, schema.attempts.c, schema.outcomes.c, schema.environments.c
-    by_rule = sa.select(t.key).join_from(schema.trials, schema.attempts, a.trial_id == t.id).where(a.cause == NOT_FINITE)
+    by_rule = (
+        sa.select(t.key).join_from(schema.trials, schema.attempts, a.trial_id == t.id).where(a.cause == NOT_FINITE)
+    )
     by_hand = (
         sa.select(t.key).join_from(schema.trials, schema.attempts, a.trial_id == t.id)
         .join(schema.outcomes, o.attempt_id == a.id).join(schema.environments, n.id == a.environment_id)

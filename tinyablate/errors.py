@@ -15,8 +15,12 @@ Only `cli.py` turns them into exit codes; everything else raises them.
 """
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The system's errors of a full disk: no space, no quota, no larger file allowed."""
 
 
 class TinyablateError(Exception):

@@ -55,11 +55,13 @@ def finish(dispatch: Dispatch, store: Store, *, at_once: bool = False) -> int:
         return _stopped(dispatch, store, counts)
     if counts["running"]:
         say(f"{counts['running']} trials are running in another `tinyablate run`; the table fills when they are done")
+    if left := counts["new"] + counts["stale"]:
+        say(f"{counted(left, 'trial')} given back by other runs remain: run again to continue")
     for sweep in request.sweeps:
         for phrase in unreached(sweep, extensions(sweep, store)):
             say(f"{sweep.name}: not reached: {phrase}")
     show_tables(request.sweeps, store, request.format, request.machine)
-    return failed_before(request, counts["failed"])
+    return max(failed_before(request, counts["failed"]), int(left > 0))
 
 
 def tell(tally: Tally) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 
@@ -50,14 +50,26 @@ def is_dead(token: str) -> bool:
 
 
 def mentioning(text: str) -> list[int]:
-    """Processes (not this one) that have `text` in their command line or environment; Linux only, else none."""
+    """Processes (not this one) that have `text` in their command line or environment; Linux only, else none.
+
+    Ray's own write their names over both, so that of them the names of open files count too.
+    """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_bytes() + b"\0" + (folder / "environ").read_bytes()
+            command = (folder / "cmdline").read_bytes()
+            words = command + b"\0" + (folder / "environ").read_bytes()
+            if command.startswith(b"ray::"):
+                words += b"\0".join(_open_files(folder / "fd"))
             if text.encode() in words and int(folder.name) != os.getpid():
                 found.append(int(folder.name))
     return found
+
+
+def _open_files(handles: Path) -> Iterator[bytes]:
+    for handle in handles.iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            yield os.fsencode(os.readlink(handle))
 
 
 def kill_all(pids: list[int]) -> None:

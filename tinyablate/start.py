@@ -28,6 +28,8 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
     The request needs neither facts nor weights: they are found here. With `detach` a fork becomes the driver, once all
     is checked, and this process only tells of it.
     """
+    for folder in remove_leftovers():
+        say(f"removed what a killed run left in {folder}")
     location = Location.of(request.database)
     if location.path and not location.exists():
         say(f"new database: {location.shown}")
@@ -54,8 +56,6 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
 
 def launch(request: RunRequest) -> int:
     """Become the driver; never returns."""
-    for folder in remove_leftovers():
-        say(f"removed what a killed run left in {folder}")
     with Store(request.database) as store:  # known from here on: the driver is this process, though it takes its time
         store.enter(request.name, request.log)
     become_driver(create_workspace(request))

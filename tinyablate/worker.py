@@ -1,13 +1,12 @@
 """A worker's side of a job: drive the learner in time slices, turn what breaks into an event. No store, no ray."""
 
-import errno
 import importlib
 import time
 import traceback
 from collections.abc import Generator
 
 from tinyablate import retries
-from tinyablate.errors import DataError, DiskFullError, RecipeError, WeightsError
+from tinyablate.errors import NO_ROOM, DataError, DiskFullError, RecipeError, WeightsError
 from tinyablate.job import Checkpointed, Due, Event, Failed, Finished, Job, Learner, Progress
 
 TRAIN = "tinyablate.train.loop:run_job"
@@ -22,9 +21,6 @@ _CAUSES = {
     DataError: retries.DATA,
     DiskFullError: retries.DISK_FULL,
 }
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space, no quota, no larger file allowed."""
 
 _STOPPED = {
     retries.STOPPED: "the run was stopped",
@@ -103,6 +99,6 @@ class JobRunner:
 def _cause(error: Exception) -> str:
     if type(error).__name__ == "OutOfMemoryError":  # torch's, named without importing torch
         return retries.OUT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         return retries.DISK_FULL
     return next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), retries.EXCEPTION)

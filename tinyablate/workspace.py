@@ -1,4 +1,4 @@
-"""Where things lie in a run's temporary folder. Workers import it too, so it imports nothing; `launch` makes the folder."""
+"""Where things lie in a run's temporary folder, which `launch` makes. Workers read this too, so it imports little."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,7 +6,6 @@ it ends: the kernel kills the node manager and the control service, and a worker
 """
 
 import contextlib
-import errno
 import faulthandler
 import logging
 import os
@@ -16,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -66,7 +66,7 @@ from tinyablate import retries
 from tinyablate.dispatch import remains
 from tinyablate.dispatch.dispatch import SLICE_SECONDS, Dispatch
 from tinyablate.dispatch.flights import Flight
-from tinyablate.errors import TinyablateError, UsageError
+from tinyablate.errors import NO_ROOM, TinyablateError, UsageError
 from tinyablate.finish import INTERRUPTED, finish, registered
 from tinyablate.job import Failed
 from tinyablate.launch import read_request
@@ -93,7 +93,6 @@ DUMP_SECONDS = 0.3
 """So long a worker that hangs has to write down where, before it is killed."""
 
 ENDED_BY_SIGNAL = 128 + signal.SIGTERM
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 # ---- workers ---------------------------------------------------------------------------------------------------------
@@ -190,11 +189,25 @@ class Driver(tune.Callback):
         self._looked_at = time.monotonic()
         self._told = False
         self.signalled = 0
+        self.broken: TinyablateError | None = None
+        """What ended the run from within a callback: Tune would wrap it, and print where it came from."""
 
     def __reduce__(self) -> Any:
         return (object, ())  # Tune pickles callbacks into its snapshot; connections stay here
 
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except TinyablateError as error:
+            self.broken = error
+            raise Abandon from error
+
     def suggest(self) -> Any:
+        with self._kept():
+            return self._suggest()
+
+    def _suggest(self) -> Any:
         self._turn()  # Tune asks again and again, and does nothing else, while nothing runs
         if self._dispatch.stopping:
             return Searcher.FINISHED
@@ -212,19 +225,22 @@ class Driver(tune.Callback):
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
         job = trial.config["id"]
         self._dispatch.heard(job)
-        for event in result["events"]:
-            self._dispatch.receive(job, event)
+        with self._kept():
+            for event in result["events"]:
+                self._dispatch.receive(job, event)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        self._dispatch.ended(trial.config["id"])
+        with self._kept():
+            self._dispatch.ended(trial.config["id"])
         self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         self._check_ray()
         job = trial.config["id"]
-        if job in self._dispatch.flights and self._dispatch.flights[job].claims:
-            self._dispatch.receive(job, self._lost(job, trial))
-        self._dispatch.ended(job)
+        with self._kept():
+            if job in self._dispatch.flights and self._dispatch.flights[job].claims:
+                self._dispatch.receive(job, self._lost(job, trial))
+            self._dispatch.ended(job)
         self._forget(trial)
 
     def _lost(self, job: str, trial: Any) -> Failed:
@@ -232,6 +248,8 @@ class Driver(tune.Callback):
         error: Any = None
         with contextlib.suppress(OSError, TypeError):  # TypeError: Tune has kept no error
             error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        if getattr(getattr(error, "cause", None), "errno", None) in NO_ROOM:
+            return Failed(retries.DISK_FULL, f"the worker found no room: {error.cause}", "")
         if isinstance(error, RayTaskError) or getattr(error, "actor_init_failed", False):
             return Failed(retries.EXCEPTION, "the worker broke outside of the training", str(error))
         cause = retries.NODE_LOST if isinstance(error, NodeDiedError) else retries.WORKER_LOST
@@ -256,7 +274,8 @@ class Driver(tune.Callback):
     # ---- again and again ---------------------------------------------------------------------------------------------
 
     def on_step_begin(self, iteration: int, trials: Any, **_: Any) -> None:
-        self._turn()
+        with self._kept():
+            self._turn()
 
     def _turn(self) -> None:
         if self.signalled > 1:
@@ -392,6 +411,8 @@ def compute(driver: Driver, dispatch: Dispatch, needed: dict[str, float], worksp
         )
         driver.settle()
     except KeyboardInterrupt:
+        if driver.broken is not None:
+            raise driver.broken from None
         dispatch.stop(retries.STOPPED)
     finally:
         dispatch.release(dispatch.stopping or retries.DRIVER_GONE)
@@ -407,15 +428,13 @@ def main() -> int:
     except TinyablateError as error:
         say(f"error: {error}")
         return error.exit_code
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        say(f"error: no room is left on a disk: {error}; free some, then run again to continue")
-        return 1
     except KeyboardInterrupt:  # the second signal, while it says what came of the first
         return INTERRUPTED
-    except Exception:
-        traceback.print_exc()  # not by Ray's hook, which speaks to processes that are gone
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            say(f"error: no room is left on a disk: {error}; free some, then run again to continue")
+        else:
+            traceback.print_exc()  # not by Ray's hook, which speaks to processes that are gone
         return 1
     finally:
         for number in SIGNALS:

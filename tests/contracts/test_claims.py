@@ -295,6 +295,9 @@ def test_drivers(database: str, store: Store) -> None:
         store.ask_to_stop([far.owner])
         assert (far.beat_driver(), store.beat_driver()) == (True, False)
         far.enter("huynh2022", None)
+        assert far.beat_driver(), "the same run, which has started meanwhile"
+        far.leave()
+        far.enter("huynh2022", None)
         assert not far.beat_driver(), "a new run was not asked"
         far.leave()
         newest, other = store.drivers()

@@ -8,7 +8,6 @@ import pytest
 from inspection.conftest import OTHER, new_trial
 
 from tinyablate.errors import UsageError
-from tinyablate.inspection.columns import describe_views
 from tinyablate.inspection.attempts import MOST_LINES
 from tinyablate.inspection.columns import describe_views
 from tinyablate.inspection.show import show_trial

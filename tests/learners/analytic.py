@@ -110,8 +110,9 @@ def _save(job: Job, epoch: int, step: int) -> Checkpointed:
 
 
 def origin(job: Job, due: Due) -> Iterator[Event]:
-    """As noop, with the file of the worker's tinyablate as its host."""
-    yield Started(1, dataclasses.replace(ENVIRONMENT, host=tinyablate.__file__))
+    """As noop, with the file of its tinyablate as host, and as driver libraries that a worker has no use for."""
+    useless = " ".join(sorted({"sqlalchemy", "tinyablate.sweep", "tinyablate.tables"} & set(sys.modules)))
+    yield Started(1, dataclasses.replace(ENVIRONMENT, host=tinyablate.__file__, driver=useless))
     yield from _finish(job)
 
 

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,7 @@ def soak(name: str, siege: Siege, **defaults: Any) -> None:
         parser.add_argument(f"--{option}", type=type(default), default=default, help=f"[{default}]")
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     field = Field(folder, parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended then too, and mounts are undone
     print(f"{name}: {vars(field.options)}, in {folder}", file=sys.stderr, flush=True)
     begun, done, promise = time.monotonic(), "", "kept"
     with field.stack:

@@ -8,14 +8,14 @@ for (`outbox`), and meanwhile what is under way goes on.
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from tinyablate import retention, retries
 from tinyablate.dispatch.flights import Flight, Queue, Tally, Waiting, job_of
 from tinyablate.dispatch.memory import Memory
 from tinyablate.dispatch.outbox import Outbox, Write
-from tinyablate.errors import AwayError, DiskFullError
+from tinyablate.errors import NO_ROOM, AwayError, DiskFullError, WorkError
 from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Event, Failed, Finished, Job, Outcome, Progress, Started
 from tinyablate.plan import Plan, PlannedJob, state_of
@@ -84,8 +84,8 @@ class Dispatch:
 
     def next_job(self) -> Job | None:
         """The next job that this run could claim, or None when there is none at present."""
-        if self.stopping or not self._flush():
-            return None
+        if self.stopping or not self._flush() or self._outbox.back_for < BEAT_SECONDS:
+            return None  # no lease could be renewed meanwhile: others' first have their turn
         try:
             with self._outbox.reach():
                 return self._next()
@@ -145,12 +145,21 @@ class Dispatch:
         if not claims:
             return None  # another run took them
         self._tried.update(claims)
-        for claim in claims.values():
-            claim.directory.mkdir(parents=True, exist_ok=True)
+        self._make_folders(claims)
         micro_batch = self._memory.micro_batch(planned.trials[0].recipe)
         job = job_of(waiting, claims, self.request, device=self.device, micro_batch=micro_batch, core=self._core)
         self.flights[job.id] = Flight(planned, job, claims, started_at=time.monotonic())
         return job
+
+    def _make_folders(self, claims: Mapping[str, Claim]) -> None:
+        try:
+            for claim in claims.values():
+                claim.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            for claim in claims.values():
+                self.store.release(claim, retries.DISK_FULL if error.errno in NO_ROOM else retries.EXCEPTION)
+            kind = DiskFullError if error.errno in NO_ROOM else WorkError
+            raise kind(f"{self.store.trials_folder}: no folder can be made for a trial: {error.strerror}") from error
 
     # ---- taking in -----------------------------------------------------------------------------------------------
 
@@ -178,6 +187,7 @@ class Dispatch:
     def ended(self, job_id: str) -> None:
         """The job has nothing more to say; what is left of it is tried again."""
         if job_id in self.flights:
+            self.flights[job_id].over = True
             self._write(partial(self._ended, self.flights[job_id]))
 
     def _write(self, write: Write) -> None:
@@ -213,9 +223,8 @@ class Dispatch:
             message = f"the loss stopped being finite in epoch {outcome.diverged_epoch}"
             self._unfinished(flight, Failed(retries.NOT_FINITE, message, "", key))
             return
-        accepted = self.store.finish(claim, outcome)
-        del flight.claims[key]
-        if not accepted:
+        if not self.store.finish(claim, outcome):
+            del flight.claims[key]
             self._superseded(key)
             return
         if proved := self._memory.proved(flight.planned.trials[0].recipe):
@@ -224,6 +233,7 @@ class Dispatch:
                 f"{proved[0].model}: memory of {proved[0].device} held micro-batches of {proved[1]}; later runs begin "
                 f"there (--micro-batch N for another)"
             )
+        del flight.claims[key]  # last of what may have to be done again
         self.tally.finished += 1
         self.tally.diverged += outcome.state == "diverged"
         for directory in (claim.directory, *claim.earlier):  # no checkpoint outlives its result
@@ -275,6 +285,7 @@ class Dispatch:
             claim = flight.claims[key]
             accepted = self.store.again(claim, event.cause, event.message, event.traceback)
             del flight.claims[key]
+            self._tried.discard(key)
             if accepted:
                 self.tally.again[event.cause] += 1
                 flight.back[key] = retries.wait(event.cause, claim.causes)
@@ -287,9 +298,15 @@ class Dispatch:
         self._tried.discard(key)
 
     def _ended(self, flight: Flight) -> None:
-        if flight.claims:
-            message = "the job ended without an outcome for this trial"
-            self._unfinished(flight, Failed(self.stopping or retries.EXCEPTION, message, ""))
+        try:
+            if flight.claims:
+                message = "the job ended without an outcome for this trial"
+                self._unfinished(flight, Failed(self.stopping or retries.EXCEPTION, message, ""))
+        except AwayError:  # it is done again, whole
+            raise
+        except BaseException:  # with no room not even to give it back: the next run takes it over
+            self.flights.pop(flight.job.id, None)
+            raise
         self.flights.pop(flight.job.id, None)
 
     # ---- keeping and stopping ------------------------------------------------------------------------------------
@@ -312,7 +329,7 @@ class Dispatch:
     def _listen(self) -> None:
         """Count for how long nothing was heard of each job, but not the time in which this process did not listen."""
         now = time.monotonic()
-        for flight in self.flights.values():
+        for flight in (each for each in self.flights.values() if not each.over):
             flight.silent += min(now - self._listened_at, DEAF_SECONDS)
         self._listened_at = now
 
@@ -332,7 +349,7 @@ class Dispatch:
     def silent(self) -> list[Flight]:
         """Jobs of which no time slice has ended for longer than a worker may be silent."""
         most = 60 * self.request.hang_minutes
-        return [flight for flight in self.flights.values() if flight.silent > most]
+        return [flight for flight in self.flights.values() if flight.silent > most and not flight.over]
 
     def stop(self, cause: str) -> None:
         """Hand out no more jobs; what is under way is for the launcher to end. The first cause stays."""
@@ -344,7 +361,8 @@ class Dispatch:
 
     def release(self, cause: str) -> None:
         """Give back what is under way, as far as the database takes it; it continues from its last checkpoint."""
-        with contextlib.suppress(AwayError, DiskFullError):
+        self._flush()  # what counts first, if the database is back
+        with contextlib.suppress(WorkError):
             for flight in self.flights.values():
                 for claim in flight.claims.values():
                     with self._outbox.reach():

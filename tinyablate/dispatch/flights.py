@@ -113,6 +113,8 @@ class Flight:
     """Trials that were given back and are not in the queue yet: key -> seconds until they may be tried again."""
     given_up: bool = False
     """Its worker was killed because nothing was heard of it."""
+    over: bool = False
+    """Its worker has nothing more to say; what it said may still wait for the database."""
 
     def of(self, keys: Iterable[str]) -> PlannedJob:
         """The job with these of its trials alone."""

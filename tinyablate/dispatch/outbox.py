@@ -1,6 +1,7 @@
 """What is to be written to a database that may be away for a while: kept in order, written when it is back."""
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ class Outbox:
         self._kept: deque[Write] = deque()
         self._away_since: float | None = None
         self._next_try = 0.0
+        self._back_since = -math.inf
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -32,6 +34,11 @@ class Outbox:
     def away(self) -> bool:
         """Whether the database could not be reached when it was last tried."""
         return self._away_since is not None
+
+    @property
+    def back_for(self) -> float:
+        """Seconds since the database came back; infinite where it never was away."""
+        return time.monotonic() - self._back_since
 
     @contextlib.contextmanager
     def reach(self) -> Iterator[None]:
@@ -78,4 +85,4 @@ class Outbox:
     def _note_back(self) -> None:
         if self._away_since is not None:
             say(f"the database is back after {duration(time.monotonic() - self._away_since)}")
-            self._away_since, self._next_try = None, 0.0
+            self._away_since, self._next_try, self._back_since = None, 0.0, time.monotonic()

@@ -22,11 +22,13 @@ class Drivers:
         """Make this driver known, which runs `name` and writes its output to the file `log` where it is detached."""
         with self.backend.transaction() as connection:
             now = self.backend.now(connection)
-            values = {
-                "name": name, "log": log, "started_at": now, "heartbeat_at": now, "ended_at": None, "stop_asked": False,
-            }  # fmt: skip
-            statement = self.backend.insert(schema.drivers).values(owner=self.owner, **values)
-            connection.execute(statement.on_conflict_do_update(index_elements=["owner"], set_=values))
+            values = {"name": name, "log": log, "started_at": now, "heartbeat_at": now, "ended_at": None}
+            statement = self.backend.insert(schema.drivers).values(owner=self.owner, stop_asked=False, **values)
+            # A process enters when it starts and again as the driver: a stop that was asked for meanwhile stays.
+            table = schema.drivers.c
+            asked = table.stop_asked & table.ended_at.is_(None)
+            changed = {**values, "stop_asked": asked}
+            connection.execute(statement.on_conflict_do_update(index_elements=["owner"], set_=changed))
 
     def leave(self) -> None:
         """This driver ends."""

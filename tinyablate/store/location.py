@@ -1,5 +1,6 @@
 """Where a results database is: what `--db` names, and which folder lies beside it. Opens nothing but for `exists`."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -52,8 +53,9 @@ class Location:
 
     @property
     def trials_folder(self) -> Path:
-        """Where the directories of attempts are made."""
-        return self.home / f"{self.name}.trials"
+        """Where the directories of attempts are made: of two servers' databases of one name not the same."""
+        server = "" if self.path else f"-{hashlib.sha256(self.shown.rpartition('@')[2].encode()).hexdigest()[:8]}"
+        return self.home / f"{self.name}{server}.trials"
 
     @property
     def shown(self) -> str:

@@ -1,7 +1,6 @@
 """Writes a file of tensors so that it is whole and durable, or not there; says so where the disk has no room for it."""
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,9 +11,8 @@ import torch
 from torch import Tensor
 
 from tinyablate.durable import put, sync
-from tinyablate.errors import DiskFullError
+from tinyablate.errors import NO_ROOM, DiskFullError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space on the device, a user's quota, a process's limit of a file's size."""
 
 
@@ -51,7 +49,7 @@ def _write(target: Path, content: Mapping[str, Any]) -> None:
 def _full(error: BaseException | None) -> int | None:
     """The errno by which the disk is full, if that is behind `error`; torch's writer may make one of its own of it."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             return error.errno
         error = error.__cause__ or error.__context__
     return None

@@ -39,8 +39,8 @@ _AWAY = ("08", "57P0", "53300", "40001", "40P01", "25P03")
 """Connection lost, server shut down or starting, no connection left; and what a second try settles: a deadlock, a
 conflict, a transaction that this process left open while it was stopped."""
 _DISK_FULL = "53100"
-_CANNOT_WRITE = ("55P03", "57014", "25006", "42501")
-"""Locked for too long, cancelled, a server for reading alone, a right taken away."""
+_BUSY = ("55P03", "57014", "25006")
+"""Locked for too long, cancelled, a server that for the time being is for reading alone."""
 _NOT_ALLOWED = "42501"
 
 
@@ -89,8 +89,9 @@ class Postgresql:
             return DiskFullError(f"{self.location.shown}: no room for results on its disk ({self._said(error)})")
         if _is_away(error, state):
             return AwayError(f"{self.location.shown}: cannot be reached at present: {self._said(error)}")
-        if state in _CANNOT_WRITE:
-            return WorkError(f"the database cannot be written: {self._said(error)}; run again to continue")
+        if state in (*_BUSY, _NOT_ALLOWED):
+            kind = AwayError if state in _BUSY else WorkError
+            return kind(f"the database cannot be written: {self._said(error)}; run again to continue")
         return None
 
     def _said(self, error: sa.exc.DBAPIError) -> str:

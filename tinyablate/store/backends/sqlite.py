@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from tinyablate import durable
-from tinyablate.errors import DiskFullError, StoreError, TinyablateError, WorkError
+from tinyablate.errors import AwayError, DiskFullError, StoreError, TinyablateError, WorkError
 from tinyablate.store import schema
 from tinyablate.store.asking import sqlite as reader
 from tinyablate.store.backends import backend
@@ -84,7 +84,8 @@ class Sqlite:
         if code in _DAMAGED:
             return WorkError(f"{self.path}: is damaged ({error.orig}); see: tinyablate doctor")
         if isinstance(error, sa.exc.OperationalError) and code != sqlite3.SQLITE_ERROR:  # that is wrong SQL
-            return WorkError(f"the database cannot be written: {error.orig}; run again to continue")
+            kind = AwayError if code in _BUSY else WorkError
+            return kind(f"the database cannot be written: {error.orig}; run again to continue")
         return None
 
     # ---- opening -------------------------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ def test_a_server(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )  # fmt: skip
     assert (found.url.database, found.url.query) == ("my results", {"sslmode": "require"})
     assert found.trials_folder.parent == tmp_path / "results"
-    assert found.trials_folder.name.startswith("my_results-") and found.trials_folder.suffix == ".trials"
+    assert found.trials_folder.name.startswith("my_results-")
+    assert found.trials_folder.suffix == ".trials"
     assert found.trials_folder != Location.of("postgresql://elsewhere/my results").trials_folder
     assert found.shown == "postgresql://me@example.org:5433/my results"
     monkeypatch.setenv("TINYABLATE_RESULTS", "elsewhere")

@@ -25,7 +25,8 @@ SIEGES := $(filter-out soaking,$(patsubst tests/soak/%.py,%,$(wildcard tests/soa
 
 soak: $(STAMP)
 	@test -z "$(NAME)" -o -f tests/soak/$(NAME).py || { echo "make soak NAME=…: one of $(SIEGES)" >&2; exit 2; }
-	@for name in $(or $(NAME),$(SIEGES)); do PYTHONPATH=tests $(BIN)/python tests/soak/$$name.py $(ARGS) || bad=1; done; exit $${bad:-0}
+	@test -n "$(NAME)" || TINYABLATE_SOAK=1 $(BIN)/pytest -q tests/reliability --ignore tests/reliability/test_kills.py || bad=1; \
+	for name in $(or $(NAME),$(SIEGES)); do PYTHONPATH=tests $(BIN)/python tests/soak/$$name.py $(ARGS) || bad=1; done; exit $${bad:-0}
 
 $(STAMP): pyproject.toml requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

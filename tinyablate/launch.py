@@ -37,6 +37,7 @@ def create_workspace(request: RunRequest) -> Workspace:
     shutil.copytree(bundled.workers_folder(), workspace.code / "workers", ignore=ignored)
     workspace.ray.mkdir()
     workspace.workers.mkdir()
+    workspace.request.touch(0o600)  # the database's URL may hold a password
     workspace.request.write_bytes(pickle.dumps(request))
     return workspace
 

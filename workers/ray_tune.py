@@ -382,6 +382,7 @@ def resources(device: str, request: RunRequest) -> dict[str, float]:
 def drive(workspace: Workspace) -> int:
     """Run the workspace's request to its end and return the exit code."""
     request = read_request(workspace)
+    workspace.request.unlink()  # it may hold the database's password, and nobody needs it any more
     with Store(request.database) as store:
         device, slots = start_ray(workspace, request)
         with registered(request, store):

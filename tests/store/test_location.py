@@ -82,6 +82,12 @@ def test_any_password(text: str, user: str, password: str | None, host: str | No
         ("postgresql://me:hidden@ho st/db", r"cannot be read as"),
         (f"postgresql://me:hidden@{'h' * 64}.org/db", r"cannot be read as"),
         ("postgresql://me:hidden@one:1,two:2/db", r"cannot be read as"),
+        (
+            "postgresql:/me:hidden@host/db",
+            r"neither a path nor a URL, though it looks like one; valid: a file path, sq",
+        ),
+        ("me:hidden@host/db", r"neither a path nor a URL"),
+        ("host=here password=hidden dbname=db", r"neither a path nor a URL"),
         ("a\0b", r"cannot be a path"),
         ("~nobody-of-that-name/x.db", r"cannot be a path"),
         ("/tmp", r"is a folder; name a database file in it, such as /tmp/ablations.db"),

@@ -21,7 +21,7 @@ from tinyablate.options import (
     share_options,
     sweep_options,
 )
-from tinyablate.terminal import say, show
+from tinyablate.terminal import say, show, tame
 
 
 @click.command("sweeps")
@@ -81,7 +81,8 @@ def plan_command(
 
         calibration.calibrate(estimate, db, facts, micro_batch=micro_batch, weights_dir=weights_dir)
         plan, estimate = plan_against(sweeps, db, devices, facts, share)
-    show(describe_plan(sweep, plan, estimate, format_))
+    text = describe_plan(sweep, plan, estimate, format_)
+    show(text if format_ == "json" else tame(text))  # of a file that may be somebody else's
     failed = plan.counts()["failed"]
     if failed:
         words = ["tinyablate", "retry", sweep, *change_words(smoke, overrides, seeds, null_rows), *database_words(db)]

@@ -16,6 +16,8 @@ Dialect = Literal["sqlite", "postgresql"]
 
 FORMS = "a file path, sqlite:///PATH, postgresql://USER:PASSWORD@HOST:PORT/NAME"
 _SERVERS = ("postgresql", "postgres", "postgresql+psycopg")
+_LIKE_A_URL = re.compile(r"^(postgres|mysql|mariadb|sqlite)\w*(\+\w+)?:|\b(password|dbname)\s*=|^[^/@\s]*:[^@]*@[^/]+/")
+"""A mistyped URL is not a file to be made; and as it may hold a password, it is not repeated."""
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.%]+)\]|(?P<host>[\w.-]*))(?::(?P<port>\d{1,5}))?")
 
 
@@ -38,6 +40,8 @@ class Location:
             return text
         given = os.fspath(text)
         scheme, separator, rest = given.partition("://")
+        if not separator and _LIKE_A_URL.search(given):
+            raise StoreError(f"--db: is neither a path nor a URL, though it looks like one; valid: {FORMS}")
         if not separator:
             return _file(given)
         if scheme == "sqlite":

@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tinyablate.activity import means, named, options_of, unknown
 from tinyablate.cost import Devices, Estimate
 from tinyablate.datasets import default_home, lookup
-from tinyablate.errors import SweepError, UsageError, listed, nearest
+from tinyablate.errors import SweepError
 from tinyablate.listing import columns_text
 from tinyablate.plan import STATES, Plan, SweepPlan
 from tinyablate.store.query import Spent, Swept, spent, swept
@@ -227,9 +228,7 @@ def describe_status(database: str, sweep: str | None) -> str:
 
     `sweep` is the name or the file of one, or a folder of sweeps. Raises UsageError where none of them was run.
     """
-    from tinyablate.sweep.load import name_of
-
-    asked = None if sweep is None else name_of(Path(sweep)) if sweep.endswith(".toml") else sweep.strip("/")
+    asked = None if sweep is None else named(sweep)
     with open_existing(database) as store, store.backend.read() as connection:
         rows = connection.execute(
             sa.text(
@@ -240,12 +239,10 @@ def describe_status(database: str, sweep: str | None) -> str:
         ).all()
         versions = sorted(swept(store), key=lambda each: (each.name, each.smoke, each.overrides, each.created_at))
         running = _running(connection, store)
-        truth = [each for each in spent(store) if _is_asked(each.name, asked)]
-    found = [each for each in versions if _is_asked(each.name, asked)]
-    if asked is not None and not found:
-        names = sorted({each.name for each in versions})
-        known = f"; names: {listed(names)}" if names else "; no sweep was"
-        raise UsageError(f"{sweep}: was never run with this database{nearest(asked, names)}{known}")
+        truth = [each for each in spent(store) if means(asked, each.name)]
+    found = [each for each in versions if means(asked, each.name)]
+    if sweep is not None and not found:
+        raise unknown(sweep, {each.name for each in versions})
     counts = {(digest, state): str(count) for digest, state, count in rows}
     states = ("complete", "diverged", "failed", "running", "pending")
     present = {name: _present(name, sweep) for name in {each.name for each in found}}
@@ -263,7 +260,7 @@ def _version(version: Swept, present: str | None) -> tuple[str, ...]:
     """What tells versions of one sweep apart, with whether its file's text is now this one."""
     file = "gone" if present is None else "as now" if present == version.text else "other"
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.created_at))
-    return version.name, _with(version.smoke, version.overrides), version.digest[:8], when, file
+    return version.name, " ".join(options_of(version)), version.digest[:8], when, file
 
 
 def _present(name: str, asked: str | None) -> str | None:
@@ -277,16 +274,6 @@ def _present(name: str, asked: str | None) -> str | None:
         return None
 
 
-def _is_asked(name: str, asked: str | None) -> bool:
-    """Whether the sweep is asked for: by its name, by its folder's, or because none is named."""
-    return asked is None or name == asked or name.startswith(f"{asked}/")
-
-
-def _with(smoke: bool, overrides: str) -> str:
-    """What a sweep was run with beside its file."""
-    return " ".join(["--smoke"] * bool(smoke) + [f"--set {each}" for each in overrides.split("\n") if each])
-
-
 def _spent_text(truth: Iterable[Spent]) -> str:
     """Estimate beside truth, a line per sweep. Jobs without an estimate are in the truth alone."""
     columns = ("sweep", "with", "version", "estimated", "took", "device-hours", "in truth", "jobs estimated", "started")
@@ -296,7 +283,7 @@ def _spent_text(truth: Iterable[Spent]) -> str:
         expected = (duration(guess.seconds), f"{guess.device_hours:.3g}") if known else ("-", "-")
         took = duration(each.seconds) + " so far" * each.running
         rows.append(
-            (each.name, _with(each.smoke, each.overrides), each.digest[:8], expected[0], took, expected[1],
+            (each.name, " ".join(options_of(each)), each.digest[:8], expected[0], took, expected[1],
              f"{each.device_hours:.3g}", f"{known} of {guess.jobs}", str(each.jobs))
         )  # fmt: skip
     return columns_text(columns, rows)

@@ -86,14 +86,9 @@ class Dispatch:
         """The next job that this run could claim, or None when there is none at present."""
         if self.stopping or not self._flush() or self._outbox.back_for < BEAT_SECONDS:
             return None  # no lease could be renewed meanwhile: others' first have their turn
-        try:
-            with self._outbox.reach():
-                return self._next()
-        except AwayError:
-            return None
-        except DiskFullError as error:
-            self._full(str(error))
-            return None
+        with self._room(), contextlib.suppress(AwayError), self._outbox.reach():
+            return self._next()
+        return None
 
     def _next(self) -> Job | None:
         until = time.monotonic() + SEARCH_SECONDS
@@ -191,17 +186,13 @@ class Dispatch:
             self._write(partial(self._ended, self.flights[job_id]))
 
     def _write(self, write: Write) -> None:
-        try:
+        with self._room():
             self._outbox.do(write)
-        except DiskFullError as error:
-            self._full(str(error))
 
     def _flush(self) -> bool:
-        try:
+        with self._room():
             return self._outbox.flush()
-        except DiskFullError as error:
-            self._full(str(error))
-            return False
+        return False
 
     def _begin(self, flight: Flight, event: Started) -> None:
         record = EnvironmentRecord(**self._environment | dataclasses.asdict(event.environment))
@@ -318,12 +309,10 @@ class Dispatch:
         if time.monotonic() - self._beaten_at < BEAT_SECONDS:
             return
         try:
-            with self._outbox.reach():
+            with self._room(), self._outbox.reach():
                 self._renew()
         except AwayError:
             return
-        except DiskFullError as error:
-            self._full(str(error))
         self._beaten_at = time.monotonic()
 
     def _listen(self) -> None:
@@ -354,6 +343,14 @@ class Dispatch:
     def stop(self, cause: str) -> None:
         """Hand out no more jobs; what is under way is for the launcher to end. The first cause stays."""
         self.stopping = self.stopping or cause
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """For whatever writes: where there is no room, the run stops."""
+        try:
+            yield
+        except DiskFullError as error:
+            self._full(str(error))
 
     def _full(self, message: str) -> None:
         self.trouble = self.trouble or message

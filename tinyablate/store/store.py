@@ -21,11 +21,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from tinyablate import retries
-from tinyablate.errors import StoreError
 from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Outcome, Progress
 from tinyablate.processes import own_token
 from tinyablate.store import leases, schema
+from tinyablate.store.asking.mistakes import no_database
 from tinyablate.store.backends import open_backend
 from tinyablate.store.drivers import Drivers
 from tinyablate.store.location import Location
@@ -296,9 +296,7 @@ def open_existing(where: str | Path | Location) -> Store:
     """The database for a command that only reads; StoreError if there is none, so that no empty one is left behind."""
     location = Location.of(where)
     if not location.exists():
-        raise StoreError(
-            f"{location.shown}: no such database; run a sweep first (tinyablate run SWEEP), or name one: --db PATH"
-        )
+        raise no_database(location.shown)
     return Store(location)
 
 

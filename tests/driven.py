@@ -40,7 +40,8 @@ def trials(count: int) -> list[NewTrial]:
 
 def token(pid: int) -> str:
     """The process `pid` of this machine as the owner of leases."""
-    return f"{own_token().rsplit(':', 2)[0]}:{pid}:{started(pid)}"
+    host, _, _, machine = own_token().split(":")
+    return f"{host}:{pid}:{started(pid)}:{machine}"
 
 
 DRIVER = """

@@ -19,7 +19,7 @@ from pathlib import Path
 import tinyablate
 from tinyablate import bundled
 from tinyablate.datasets import default_home
-from tinyablate.processes import end_all, is_dead, own_token
+from tinyablate.processes import Owner, end_all, is_dead, own_token
 from tinyablate.run import RunRequest
 from tinyablate.store.location import Location
 from tinyablate.workspace import Workspace
@@ -123,8 +123,13 @@ def workspaces() -> Iterator[tuple[Path, str]]:
 
 
 def is_abandoned(root: Path, owner: str) -> bool:
-    """Whether a workspace belongs to nobody: its owner is dead, or it has had none for an hour (killed while made)."""
-    return is_dead(owner) if owner else time.time() - root.stat().st_mtime > 3600
+    """Whether a workspace belongs to nobody: its owner is dead, or it has had none for an hour (killed while made).
+
+    The owner in a container that shares this folder and our host's name is left alone, however it fares.
+    """
+    if not owner:
+        return time.time() - root.stat().st_mtime > 3600
+    return is_dead(owner) or Owner.of(owner).rebooted  # temporary folders are a machine's own
 
 
 def remove_leftovers() -> list[Path]:

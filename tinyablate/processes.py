@@ -6,6 +6,8 @@ import signal
 import socket
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -32,21 +34,65 @@ def _started_elsewhere(pid: int) -> str:
     return "alive"
 
 
+@cache
+def own_machine() -> str:
+    """This boot of this machine and our PID namespace, `BOOT.NAMESPACE`; "" without /proc (macOS).
+
+    A name alone tells no host: virtual machines and containers of one image often share it.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        return f"{boot[:8]}.{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What a token names: a process, on a host, since when."""
+
+    host: str
+    pid: int
+    """0 where the token names none."""
+    start: str
+    machine: str
+    """As of `own_machine`; "" in older tokens, and where it is not known."""
+
+    @classmethod
+    def of(cls, token: str) -> "Owner":
+        """Read a token; what is no token names no process."""
+        host, pid, start, machine = [*token.split(":"), "", "", ""][:4]
+        return cls(host, int(pid) if pid.isdecimal() else 0, start, machine)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it can be told here if the process lives: one of our boot and our PID namespace."""
+        return self.host == socket.gethostname() and self.machine in ("", own_machine())
+
+    @property
+    def rebooted(self) -> bool:
+        """Whether it is of a host of our name and of another boot: of ours before, or of another machine."""
+        boot = self.machine.partition(".")[0]
+        return self.host == socket.gethostname() and boot not in ("", own_machine().partition(".")[0])
+
+
 def own_token() -> str:
-    """This process as `host:pid:start`, the owner of its leases."""
-    return f"{socket.gethostname()}:{os.getpid()}:{started(os.getpid())}"
+    """This process as `host:pid:start:machine`, the owner of its leases."""
+    return f"{socket.gethostname()}:{os.getpid()}:{started(os.getpid())}:{own_machine()}"
+
+
+def shown(token: str) -> str:
+    """The process for a reader: `host:pid`."""
+    return ":".join(token.split(":")[:2])
 
 
 def is_dead(token: str) -> bool:
-    """Whether the owner `token` ran on this host and is gone. Of another host's processes nothing is known: False.
+    """Whether the owner `token` ran here and is gone. Of what runs elsewhere nothing is known: False.
 
     What names no process of this host, such as a token that was tampered with, is of none that lives.
     """
-    host, _, process = token.partition(":")
-    if host != socket.gethostname():
-        return False
-    pid, _, start = process.partition(":")
-    return not (pid.isdecimal() and int(pid) > 0 and start) or started(int(pid)) != start
+    owner = Owner.of(token)
+    return owner.is_near and not (owner.pid > 0 and owner.start and started(owner.pid) == owner.start)
 
 
 def mentioning(text: str) -> list[int]:

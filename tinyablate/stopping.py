@@ -2,13 +2,12 @@
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Collection, Sequence
 
 from tinyablate.activity import Look, means, named
 from tinyablate.errors import TinyablateError, UsageError
-from tinyablate.processes import is_dead
+from tinyablate.processes import Owner, is_dead, shown
 from tinyablate.store.records import DriverRecord
 from tinyablate.store.store import Store
 from tinyablate.terminal import duration, say
@@ -58,7 +57,7 @@ def _wanted(seen: Look, sweep: str | None) -> list[DriverRecord]:
 
 def is_here(owner: str) -> bool:
     """Whether the process with this token is one of this machine, and alive."""
-    return owner.rsplit(":", 2)[0] == socket.gethostname() and not is_dead(owner)
+    return Owner.of(owner).is_near and not is_dead(owner)
 
 
 def _ask(database: str, drivers: Sequence[DriverRecord], now: bool) -> None:
@@ -72,7 +71,8 @@ def _ask(database: str, drivers: Sequence[DriverRecord], now: bool) -> None:
         if len(reached) < len(drivers):
             raise
     for each in drivers:
-        say(f"asked {each.owner} to stop: {each.name}" + ("" if each.owner in reached else _elsewhere(each, now)))
+        where = "" if each.owner in reached else _elsewhere(each, now)
+        say(f"asked {shown(each.owner)} to stop: {each.name}{where}")
     if now and reached:
         time.sleep(SECOND_SECONDS)
         for owner in reached:
@@ -84,7 +84,7 @@ def _signal(owner: str) -> bool:
     if is_dead(owner):  # by its start time too, so that no later process of that number is meant
         return True
     try:
-        os.kill(int(owner.rsplit(":", 2)[1]), signal.SIGTERM)
+        os.kill(Owner.of(owner).pid, signal.SIGTERM)
     except ProcessLookupError:
         return True
     except PermissionError:
@@ -93,10 +93,10 @@ def _signal(owner: str) -> bool:
 
 
 def _elsewhere(driver: DriverRecord, now: bool) -> str:
-    host = driver.owner.rsplit(":", 2)[0]
-    if host == socket.gethostname():
+    owner = Owner.of(driver.owner)
+    if owner.is_near:
         return " (another user's: it looks within seconds)"
-    return f" (on {host}: it looks within seconds{'; --now works only there' if now else ''})"
+    return f" (on {owner.host}: it looks within seconds{'; --now works only there' if now else ''})"
 
 
 # ---- waiting ---------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def _waited(eyes: Eyes, owners: Collection[str], now: bool) -> Look:
         if not told and time.monotonic() > until:
             told = True
             hint = "" if now else "; --now ends them at once, Ctrl-C only this waiting"
-            say(f"at work still after {duration(PATIENCE)}: {', '.join(sorted(left))}{hint}")
+            say(f"at work still after {duration(PATIENCE)}: {', '.join(sorted(map(shown, left)))}{hint}")
         time.sleep(LOOK_SECONDS)
 
 

@@ -89,9 +89,6 @@ LOOK_SECONDS = 1.0
 START_SECONDS = 600.0
 """So long a worker may take to start."""
 
-DUMP_SECONDS = 0.3
-"""So long a worker that hangs has to write down where, before it is killed."""
-
 ENDED_BY_SIGNAL = 128 + signal.SIGTERM
 
 
@@ -102,7 +99,7 @@ class Worker(tune.Trainable):
     """Computes jobs in time slices. The process, its imports and its data set stay from one job to the next."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)  # where it is, before it is killed
+        faulthandler.register(remains.WHERE, file=2, all_threads=False)  # where it is, before it is killed
         signal.signal(signal.SIGTERM, self._on_sigterm)
         self._take(config)
 
@@ -253,16 +250,7 @@ class Driver(tune.Callback):
         if isinstance(error, RayTaskError) or getattr(error, "actor_init_failed", False):
             return Failed(retries.EXCEPTION, "the worker broke outside of the training", str(error))
         cause = retries.NODE_LOST if isinstance(error, NodeDiedError) else retries.WORKER_LOST
-        return self._post_mortem(job, cause, str(error))
-
-    def _post_mortem(self, job: str, cause: str, error: str, what: str = "") -> Failed:
-        """`what` happened, or else what Ray's error and the worker's last lines tell."""
-        worker = remains.worker_of(self._workspace.workers / job)
-        if worker is None:
-            return Failed(cause, "the worker process ended before it took the job", error)
-        lines = remains.last_lines(self._workspace.logs, worker.pid)
-        message = f"{what or remains.end_of(error, lines)} (process {worker.pid} on {worker.host})"
-        return Failed(cause, message, lines or error)
+        return remains.post_mortem(self._workspace, job, cause, str(error))
 
     def _forget(self, trial: Any) -> None:
         """Tune keeps every trial for its summary: let it keep no job and no correctness bits."""
@@ -323,11 +311,9 @@ class Driver(tune.Callback):
             )
             self._dispatch.stop(retries.NODE_LOST)
             raise Abandon
-        remains.signal_to(worker, signal.SIGUSR1)
-        time.sleep(DUMP_SECONDS)
-        remains.signal_to(worker, signal.SIGKILL)
+        remains.end_silent(worker)
         what = f"no time slice ended for {silent}, so its worker was killed"
-        self._dispatch.receive(job, self._post_mortem(job, retries.HUNG, "", what))
+        self._dispatch.receive(job, remains.post_mortem(self._workspace, job, retries.HUNG, "", what))
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal lets workers save what they compute, the second ends all at once."""

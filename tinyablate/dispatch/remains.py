@@ -1,4 +1,4 @@
-"""What a worker process leaves for whoever asks why it died: its id, and the last lines of its output.
+"""What a worker process leaves for whoever asks why it died: its id, and the last lines of its output. And its end.
 
 A worker writes a file `workers/<job id>` with its token (see `processes.own_token`) when it takes a job.
 """
@@ -6,10 +6,19 @@ A worker writes a file `workers/<job id>` with its token (see `processes.own_tok
 import contextlib
 import os
 import re
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyablate.processes import is_dead, own_token
+from tinyablate.job import Failed
+from tinyablate.processes import Owner, is_dead, own_token
+from tinyablate.workspace import Workspace
+
+WHERE = signal.SIGUSR1
+"""At this signal a worker writes down where it is."""
+DUMP_SECONDS = 0.3
+"""So long it has to do so, before it is killed."""
 
 MOST_LINES = 20
 MOST_BYTES = 8000
@@ -48,8 +57,8 @@ def worker_of(file: Path) -> WorkerProcess | None:
         token = file.read_text()
     except OSError:
         return None
-    host, pid, _ = token.rsplit(":", 2)
-    return WorkerProcess(host, int(pid), token)
+    owner = Owner.of(token)
+    return WorkerProcess(owner.host, owner.pid, token)
 
 
 def last_lines(logs: Path, pid: int) -> str:
@@ -78,6 +87,23 @@ def end_of(error: str, lines: str) -> str:
     if detail and _NO_WORD not in detail[1]:
         return f"the worker process died: {detail[1].strip().rstrip('.')}"
     return "the worker process was killed, as the kernel does when memory is short"
+
+
+def post_mortem(workspace: Workspace, job: str, cause: str, error: str, what: str = "") -> Failed:
+    """How the worker of a job ended: `what` happened, or else what Ray's `error` and its own last lines tell."""
+    worker = worker_of(workspace.workers / job)
+    if worker is None:
+        return Failed(cause, "the worker process ended before it took the job", error)
+    lines = last_lines(workspace.logs, worker.pid)
+    message = f"{what or end_of(error, lines)} (process {worker.pid} on {worker.host})"
+    return Failed(cause, message, lines or error)
+
+
+def end_silent(worker: WorkerProcess) -> None:
+    """Kill a worker that hangs; it has a moment to write where."""
+    signal_to(worker, WHERE)
+    time.sleep(DUMP_SECONDS)
+    signal_to(worker, signal.SIGKILL)
 
 
 def signal_to(worker: WorkerProcess, number: int) -> None:

@@ -144,7 +144,7 @@ class DriverRecord:
     """A `tinyablate run` that works, or worked, on this database."""
 
     owner: str
-    """Its token, see `processes.own_token`: `host:pid:start`."""
+    """Its token, see `processes.own_token`: `host:pid:start:machine`."""
     name: str
     """What it runs: the name of a sweep, or of a folder of sweeps."""
     started_at: float

@@ -17,11 +17,14 @@ from servers import PostgresServer
 from tinyablate.datasets import lookup
 from tinyablate.dispatch.dispatch import Dispatch
 from tinyablate.dispatch.inline import run_inline
+from tinyablate.dispatch.memory import Memory
 from tinyablate.errors import DiskFullError
 from tinyablate.finish import finish
 from tinyablate.job import Failed, Finished
 from tinyablate.model_facts import ModelFacts, Request
+from tinyablate.plan import PlannedJob
 from tinyablate.run import RunRequest
+from tinyablate.store.records import MemoryKey
 from tinyablate.store.store import Store
 from tinyablate.sweep.load import load
 from tinyablate.sweep.schema import Sweep
@@ -162,6 +165,23 @@ def test_a_job_is_split_before_its_micro_batch_is_tiny(tmp_path: Path) -> None:
     assert {(state, trials) for state, _, trials in found if state == "complete"} == {("complete", 2)}
     with Store(tmp_path / "a.db") as store:
         assert store.limits() == {}  # the batch was never too large
+
+
+def test_a_limit_counts_as_stored_when_it_is(tmp_path: Path) -> None:
+    """Where the database is away as a limit is written, the write is repeated, and has it again."""
+    asked = sweep(tmp_path, HEADS)
+    wanted = request(tmp_path, asked, "cramped")
+    memory, recipe = Memory(wanted, {}), asked.cells[0].recipe
+    what = MemoryKey.of(recipe, wanted.machine)
+    assert memory.smaller(_planned(wanted)[0], None)
+    assert [memory.proved(recipe), memory.proved(recipe)] == [(what, 25)] * 2
+    memory.noted(what, 25)
+    assert memory.proved(recipe) is None
+
+
+def _planned(wanted: RunRequest) -> list[PlannedJob]:
+    with Store(wanted.database) as store:
+        return Dispatch(wanted, store, "cpu").plan.jobs
 
 
 def test_a_users_micro_batch_is_where_halving_begins(tmp_path: Path) -> None:

@@ -220,6 +220,7 @@ class Dispatch:
             return
         if proved := self._memory.proved(flight.planned.trials[0].recipe):
             self.store.note_limit(*proved)
+            self._memory.noted(*proved)
             self.tally.note(
                 f"{proved[0].model}: memory of {proved[0].device} held micro-batches of {proved[1]}; later runs begin "
                 f"there (--micro-batch N for another)"

@@ -54,13 +54,14 @@ class Memory:
         return f"a single image is too much already: {cure}"
 
     def proved(self, recipe: Recipe) -> tuple[MemoryKey, int] | None:
-        """The micro-batch that a job has come to its end with, where larger ones did not fit, to be noted once."""
+        """The micro-batch that a job has come to its end with, where larger ones did not fit, until it is `noted`."""
         what = MemoryKey.of(recipe, self._request.machine)
         found = self._found.get(what)
-        if found is None or self._limits.get(what) == found:
-            return None
-        self._limits[what] = found
-        return what, found
+        return None if found is None or self._limits.get(what) == found else (what, found)
+
+    def noted(self, what: MemoryKey, micro_batch: int) -> None:
+        """It is stored: it need not be again."""
+        self._limits[what] = micro_batch
 
     def _whole(self, recipe: Recipe) -> str:
         """Why the batch must be computed whole; "" where micro-batches give its own gradient."""

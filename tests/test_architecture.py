@@ -37,7 +37,8 @@ LAYERS = [
 
 TRAIN_MAY_IMPORT = {"torch", "torchvision", "timm", "numpy", "PIL", "tinyablate"} | set(sys.stdlib_module_names)
 TRAIN_MAY_USE = {
-    "errors", "durable", "retention", "datasets", "policies", "machine", "recipe", "identity", "job", "train",
+    "errors", "durable", "retention", "datasets", "policies", "machine", "retries", "recipe", "identity", "job",
+    "train",
 }  # fmt: skip
 
 

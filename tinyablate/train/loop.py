@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 
+from tinyablate import retries
 from tinyablate.errors import DiskFullError
 from tinyablate.job import (
     Checkpointed,
@@ -242,7 +243,7 @@ def _guarded(work: Work, training: Training, action: Callable[[], None]) -> list
     except Exception as error:
         work.trainings.remove(training)
         what, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
-        return [Failed("exception", what, trace, observer.task.key) for observer in training.observers]
+        return [Failed(retries.EXCEPTION, what, trace, observer.task.key) for observer in training.observers]
     return []
 
 

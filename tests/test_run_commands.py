@@ -33,6 +33,7 @@ def test_options_reach_the_job(cli: Cli) -> None:
         (["--checkpoint-minutes", "0"], "--checkpoint-minutes"),
         (["--checkpoint-minutes", "nan"], "is no number of minutes"),
         (["--hang-minutes", "-1"], "--hang-minutes"),
+        (["--hang-minutes", "0.01"], "0.01 is less than 0.05 minutes: a worker that is well is silent for as long"),
         (["--hang-minutes", "soon"], "'soon' is not a valid number of minutes"),
         (["--max-lost", "0"], "--max-lost"),
         (["--detach", *INLINE], "--detach: goes with --launcher ray"),
@@ -43,6 +44,23 @@ def test_impossible_options_are_refused(cli: Cli, words: list[str], told: str) -
     cli.write()
     assert told in cli("run", "tiny", *words, code=2).stderr
     assert not (cli.folder / "results").exists()
+
+
+def test_a_table_that_cannot_be_printed_is_no_success(cli: Cli) -> None:
+    """Where stdout is closed, or full: exit code 1, in a word, with the command for the table, which is stored."""
+    cli.write()
+    cli("run", "tiny", *INLINE, "--db", "my.db", TINYABLATE_LEARNER="analytic:noop")
+    for words, where, told in [
+        ("run", "&-", "stdout: it is closed; the results are stored: tinyablate table tiny --db my.db\n"),
+        ("run", "/dev/full", "stdout: No space left on device; the results are stored: tinyablate table tiny --db"),
+        ("table", "&-", "error: [Errno 9] it is closed: 'stdout'\n"),
+    ]:
+        line = f"{sys.executable} -m tinyablate.cli {words} tiny --db my.db >{where}"
+        done = subprocess.run(line, shell=True, cwd=cli.folder, env=cli.env({}), capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Exception" not in done.stderr
 
 
 def test_help_says_where_a_password_belongs(cli: Cli) -> None:

@@ -166,7 +166,7 @@ def test_retry_puts_failed_trials_back(cli: Cli) -> None:
     told = cli("retry", "tiny").stderr
     assert "tiny: put back 3 failed trials (exception 3)\nexception: its code" in told
     assert told.endswith("next: tinyablate run tiny\n")
-    assert "nothing to put back: no trial has failed; 6 are done, 3 pending, 0 running" in cli("retry", "tiny").stderr
+    assert "nothing to put back: no trial has failed; 6 done, 3 pending, 0 running" in cli("retry", "tiny").stderr
     assert "put back by `tinyablate retry`" in cli("show", key).stdout
     cli("run", "tiny", "--launcher", "inline", **NOOP)
     assert cli.sql("SELECT state, count(*) AS n FROM trials GROUP BY 1") == [{"state": "complete", "n": 9}]
@@ -190,7 +190,8 @@ def test_retry_means_the_sweep_as_it_was_run(cli: Cli) -> None:
     changed = ["--set", "schedule.epochs=3", "--seeds", "2", "--db", "my results.db"]
     cli("run", "tiny", *changed, "--launcher", "inline", code=1, **RAISES)
     err = cli("retry", "tiny", "--db", "my results.db", code=2).stderr
-    assert "tiny: was never run with this database, so nothing of it has failed" in err
+    command = "tinyablate retry tiny --set schedule.epochs=3 --seeds 2 --db 'my results.db'\n"
+    assert f"tiny: was run with this database, but not so; as it was run:\n{command}" in err
     told = cli("retry", "tiny", *changed).stderr
     command = "next: tinyablate run tiny --set schedule.epochs=3 --seeds 2 --db 'my results.db'\n"
     assert told.endswith(command)

@@ -22,6 +22,7 @@ from servers import PostgresServer
 
 from tinyablate import retries
 from tinyablate.job import Progress
+from tinyablate.processes import shown
 from tinyablate.store.store import Store
 
 SECONDS = 30.0
@@ -80,7 +81,7 @@ def test_lines_tell_what_happens(cli: Cli, store: Store) -> None:
     with watching(cli, "mine", "--db", "./results/ablations.db") as reader:
         text = reader.until(r"driver (?s:.*)\n.*\n.*\n")
         assert text.startswith("mine: 0 of 3 trials done · 1 running · 2 pending · 1,234 images/s · ")
-        assert f"driver {ELSEWHERE}: mine, for " in text
+        assert f"driver {shown(ELSEWHERE)}: mine, for " in text
         assert re.search(rf"  mine: {re.escape(LABEL)} +0 +1 +2 of 2 +1,234 +\d+s ago +{first.key[:12]}\n", text)
         store.finish(claim, outcome(["1", "0"]))
         reader.until("1 of 3 trials done")
@@ -126,7 +127,7 @@ def test_a_driver_that_dies_ends_it(cli: Cli, store: Store) -> None:
         process.wait()
         code, out, _ = reader.end()
     assert code == 1
-    assert f"driver {store.owner} is gone without a word; what it computed is free again" in out
+    assert f"driver {shown(store.owner)} is gone without a word; what it computed is free again" in out
     assert out.endswith("next: tinyablate run mine\n")
 
 

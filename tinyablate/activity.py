@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tinyablate.errors import UsageError, listed, nearest
 from tinyablate.store.records import DriverRecord
+from tinyablate.terminal import one_line
 
 
 class Way(Protocol):
@@ -19,6 +20,8 @@ class Way(Protocol):
     def smoke(self) -> bool: ...
     @property
     def overrides(self) -> str: ...
+    @property
+    def given(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class Version:
     smoke: bool
     overrides: str
     """The `path=value` texts, a line each."""
+    given: tuple[str, ...] = ()
+    """The other options that made it another sweep than its file's, as words: `--seeds …`, `--null-rows …`."""
+    run_at: float = 0.0
+    """When it was run last, in Unix seconds."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class Look:
     diverged: int
     """… of which so many diverged."""
     pending: int
+    unfinished: frozenset[int]
+    """Of the versions those with pending trials, …"""
+    broken: frozenset[int]
+    """… and those with failed ones, by id."""
     failed: Mapping[str, int]
     """Cause -> trials that failed by it."""
     retried: Mapping[str, int]
@@ -91,6 +102,8 @@ class Look:
     """Since the live drivers began, the latest first."""
     seconds_left: float | None
     """By the epochs that the live drivers have trained so far; None before there are any."""
+    begun: frozenset[str]
+    """Tokens of the drivers that have begun an attempt."""
 
     @property
     def live(self) -> tuple[DriverRecord, ...]:
@@ -131,14 +144,15 @@ def runs(driver: DriverRecord, asked: str | None) -> bool:
 
 def unknown(sweep: str, names: Collection[str]) -> UsageError:
     """The error for a sweep that neither runs nor was run with this database."""
+    names = {one_line(name) for name in names}
     known = f"; names: {listed(sorted(names))}" if names else "; no sweep was"
     return UsageError(f"{sweep}: was never run with this database{nearest(named(sweep), names)}{known}")
 
 
 def options_of(way: Way) -> list[str]:
-    """What a sweep was run with, as words of a command line."""
+    """What a sweep was run with, as words of a command line: with them it is the same trials again."""
     sets = [word for each in way.overrides.split("\n") if each for word in ("--set", each)]
-    return ["--smoke"] * way.smoke + sets
+    return ["--smoke"] * way.smoke + sets + list(way.given)
 
 
 def command(verb: str, way: Way, more: Sequence[str] = ()) -> str:

@@ -1,24 +1,28 @@
 """Texts of the commands that only look: sweeps, plan, status, show, query, data. They change nothing."""
 
 import json
+import shlex
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from tinyablate.activity import means, named, options_of, unknown
+from tinyablate.activity import Version, means, named, options_of, unknown
+from tinyablate.asked import given
 from tinyablate.cost import Devices, Estimate
 from tinyablate.datasets import default_home, lookup
 from tinyablate.errors import SweepError
 from tinyablate.listing import columns_text
 from tinyablate.plan import STATES, Plan, SweepPlan
+from tinyablate.processes import shown
 from tinyablate.store.query import Spent, Swept, spent, swept
 from tinyablate.store.store import Store, open_existing
 from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.reach import reach_lines
-from tinyablate.terminal import duration
+from tinyablate.terminal import duration, one_line
 
 MOST_ROWS = 60
 """A plan for people shows at most this many cells; JSON has them all."""
@@ -126,10 +130,10 @@ def _part_lines(part: SweepPlan, data: dict[str, Any]) -> list[str]:
     columns = ["label", *(["column"] if len(part.sweep.columns) > 1 else []), *STATES]
     rows, excluded = data["rows"], data["excluded"]
     texts = [[str(row[column] or "") for column in columns] for row in rows[:MOST_ROWS]]
-    lines = [heading(part.sweep), "", columns_text(["row", *columns[1:]], texts)]
+    lines = [one_line(heading(part.sweep)), "", columns_text(["row", *columns[1:]], texts)]
     lines += [f"… and {len(rows) - MOST_ROWS} more cells (--format json has them all)"] * (len(rows) > MOST_ROWS)
-    lines += [f"excluded: {each['label']} {each['column']}".rstrip() + f": {each['reason']}" for each in excluded[:20]]
-    return lines + reach_lines(part)
+    told = [f"excluded: {each['label']} {each['column']}".rstrip() + f": {each['reason']}" for each in excluded[:20]]
+    return lines + list(map(one_line, [*told, *reach_lines(part)]))
 
 
 def _reused_lines(part: SweepPlan) -> list[str]:
@@ -230,37 +234,53 @@ def describe_status(database: str, sweep: str | None) -> str:
     """
     asked = None if sweep is None else named(sweep)
     with open_existing(database) as store, store.backend.read() as connection:
-        rows = connection.execute(
-            sa.text(
-                "SELECT s.digest, t.state, count(DISTINCT t.id) FROM sweeps s "
-                "JOIN stored_cells c ON c.sweep_id = s.id JOIN stored_trials t ON t.id = c.trial_id "
-                "GROUP BY s.id, t.state"
-            )
-        ).all()
         versions = sorted(swept(store), key=lambda each: (each.name, each.smoke, each.overrides, each.created_at))
-        running = _running(connection, store)
+        found = [each for each in versions if means(asked, each.name)]
+        ways = given(connection, [each.digest for each in found])
+        counts = _counts(connection, store)
+        running = _running(connection, store, {each.digest for each in found})
         truth = [each for each in spent(store) if means(asked, each.name)]
-    found = [each for each in versions if means(asked, each.name)]
     if sweep is not None and not found:
         raise unknown(sweep, {each.name for each in versions})
-    counts = {(digest, state): str(count) for digest, state, count in rows}
     states = ("complete", "diverged", "failed", "running", "pending")
     present = {name: _present(name, sweep) for name in {each.name for each in found}}
     table = [
-        (*_version(each, present[each.name]), *(counts.get((each.digest, state), "") for state in states))
+        (*_version(each, ways, present[each.name]), *(str(counts[each.digest, at] or "") for at in states))
         for each in found
     ]
     columns = ("sweep", "with", "version", "first run", "its file", *states)
     text = columns_text(columns, table) if table else "no sweep was run yet"
-    text += "\n\nlast run, estimated and in truth\n" + _spent_text(truth) if truth else ""
+    text += "\n\nlast run, estimated and in truth\n" + _spent_text(truth, ways, counts) if truth else ""
     return text + ("\n\nrunning now\n" + running if running else "")
 
 
-def _version(version: Swept, present: str | None) -> tuple[str, ...]:
+def _counts(connection: sa.Connection, store: Store) -> Counter[tuple[str, str]]:
+    """(digest of a sweep, state) -> trials. A running trial whose driver is gone waits to be taken over: pending."""
+    settled = sa.text(
+        "SELECT s.digest, t.state, count(DISTINCT t.id) FROM sweeps s "
+        "JOIN stored_cells c ON c.sweep_id = s.id JOIN stored_trials t ON t.id = c.trial_id "
+        "WHERE t.state != 'running' GROUP BY s.id, t.state"
+    )
+    counts = Counter({(digest, state): count for digest, state, count in connection.execute(settled)})
+    running = sa.text(
+        "SELECT DISTINCT s.digest, t.id, t.owner, t.lease_until FROM sweeps s "
+        "JOIN stored_cells c ON c.sweep_id = s.id JOIN stored_trials t ON t.id = c.trial_id WHERE t.state = 'running'"
+    )
+    for digest, _, owner, until in connection.execute(running):
+        counts[digest, "running" if store.lease_holds(owner, until) else "pending"] += 1
+    return counts
+
+
+def _with(run: Swept | Spent, ways: Mapping[str, tuple[str, ...]]) -> str:
+    """What it was run with, as it is typed."""
+    return shlex.join(options_of(Version(0, run.name, run.smoke, run.overrides, ways.get(run.digest, ()))))
+
+
+def _version(version: Swept, ways: Mapping[str, tuple[str, ...]], present: str | None) -> tuple[str, ...]:
     """What tells versions of one sweep apart, with whether its file's text is now this one."""
     file = "gone" if present is None else "as now" if present == version.text else "other"
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.created_at))
-    return version.name, " ".join(options_of(version)), version.digest[:8], when, file
+    return version.name, _with(version, ways), version.digest[:8], when, file
 
 
 def _present(name: str, asked: str | None) -> str | None:
@@ -274,36 +294,43 @@ def _present(name: str, asked: str | None) -> str | None:
         return None
 
 
-def _spent_text(truth: Iterable[Spent]) -> str:
+def _spent_text(
+    truth: Iterable[Spent], ways: Mapping[str, tuple[str, ...]], counts: Mapping[tuple[str, str], int]
+) -> str:
     """Estimate beside truth, a line per sweep. Jobs without an estimate are in the truth alone."""
     columns = ("sweep", "with", "version", "estimated", "took", "device-hours", "in truth", "jobs estimated", "started")
     rows = []
     for each in truth:
         guess, known = each.estimate, each.estimate.from_history + each.estimate.from_calibration
         expected = (duration(guess.seconds), f"{guess.device_hours:.3g}") if known else ("-", "-")
-        took = duration(each.seconds) + " so far" * each.running
+        took = duration(each.seconds) + " so far" * (each.running and counts[each.digest, "running"] > 0)
         rows.append(
-            (each.name, " ".join(options_of(each)), each.digest[:8], expected[0], took, expected[1],
+            (each.name, _with(each, ways), each.digest[:8], expected[0], took, expected[1],
              f"{each.device_hours:.3g}", f"{known} of {guess.jobs}", str(each.jobs))
         )  # fmt: skip
     return columns_text(columns, rows)
 
 
-def _running(connection: sa.Connection, store: Store) -> str:
+def _running(connection: sa.Connection, store: Store, sweeps: Collection[str]) -> str:
+    """The attempts under way at trials of the sweeps with these digests."""
     query = sa.text(
         "SELECT t.key, a.number, a.owner, a.epoch, a.images_per_second, a.started_at, t.owner, t.lease_until "
-        "FROM attempts a JOIN stored_trials t ON t.id = a.trial_id AND t.fence = a.fence WHERE a.state = 'running'"
-    )
+        "FROM attempts a JOIN stored_trials t ON t.id = a.trial_id AND t.fence = a.fence WHERE a.state = 'running' "
+        "AND EXISTS (SELECT 1 FROM stored_cells c JOIN sweeps s ON s.id = c.sweep_id "
+        "WHERE c.trial_id = t.id AND s.digest IN :sweeps) ORDER BY a.owner, a.id"
+    ).bindparams(sa.bindparam("sweeps", expanding=True))
     rows = [
         (
             key[:12],
             str(number),
-            owner,
+            shown(owner),
             str(epoch or ""),
             f"{speed or 0:,.0f}",
             duration(max(0.0, store.now() - started)),
         )
-        for key, number, owner, epoch, speed, started, holder, until in connection.execute(query)
+        for key, number, owner, epoch, speed, started, holder, until in connection.execute(
+            query, {"sweeps": sorted(sweeps)}
+        )
         if store.lease_holds(holder, until)
     ]
     return columns_text(("trial", "attempt", "driver", "epoch", "images/s", "for"), rows) if rows else ""

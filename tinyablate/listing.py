@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tinyablate.store.query import Rows
+from tinyablate.terminal import one_line
 
 
 def render_rows(rows: Rows, format: str) -> str:
@@ -23,14 +24,14 @@ def render_rows(rows: Rows, format: str) -> str:
     if format == "markdown":
         from tinyablate.tables.render.markdown import escaped
 
-        told = [[escaped(_line(cell)) for cell in line] for line in (rows.columns, *texts)]
+        told = [[escaped(one_line(cell)) for cell in line] for line in (rows.columns, *texts)]
         lines = [told[0], ["---"] * len(rows.columns), *told[1:]]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return columns_text(rows.columns, texts)
 
 
 def _plain(value: Any) -> Any:
-    return f"{len(value)} bytes" if isinstance(value, bytes) else value
+    return f"{len(value)} byte{'s' * (len(value) != 1)}" if isinstance(value, bytes) else value
 
 
 def _finite(value: Any) -> Any:
@@ -46,7 +47,7 @@ def _text(value: Any) -> str:
 
 def columns_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Left-aligned columns two spaces apart, numbers right-aligned."""
-    lines = [list(map(str, header)), *(list(map(_line, row)) for row in rows)]
+    lines = [list(map(str, header)), *(list(map(one_line, row)) for row in rows)]
     widths = [max(_width(line[index]) for line in lines) for index in range(len(header))]
     numeric = [all(_is_number(line[index]) for line in lines[1:]) for index in range(len(header))]
     return "\n".join("  ".join(map(_padded, line, widths, numeric)).rstrip() for line in lines)
@@ -64,11 +65,6 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
-
-
-def _line(text: str) -> str:
-    """`text` on one line: what is not printable, such as a terminal's escapes in a label, is a space."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _is_number(text: str) -> bool:

@@ -4,13 +4,14 @@ Which trials count is a matter of the sweep that is asked for, or else of what t
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from tinyablate import retries
 from tinyablate.activity import Ended, Look, Running, Version, means, named, runs, unknown
+from tinyablate.asked import given
 from tinyablate.store import schema
 from tinyablate.store.records import DriverRecord
 from tinyablate.store.store import CHUNK, Store
@@ -35,12 +36,14 @@ def look(store: Store, sweep: str | None = None, known: Collection[str] = ()) ->
             raise unknown(sweep or "", names)
         drivers = [each for each in drivers if runs(each, asked)]
         present = [each for each in drivers if each.live or each.owner in known]
-        scope = _scope(connection, versions, asked, present)
+        held = _holding(connection, store)
+        scope = _scope(versions, asked, present, held.live)
         ids = [version.id for version in scope]
         inside = schema.trials.c.id.in_(sa.select(schema.cells.c.trial_id).where(schema.cells.c.sweep_id.in_(ids)))
         labels = _Labels(connection, ids)
         running = _running(connection, store, inside, labels)
         trials, epochs = _states(connection, inside)
+        paces = _paces(connection, present)
         began = min((each.started_at for each in present), default=at)
         return Look(
             at=at,
@@ -51,32 +54,39 @@ def look(store: Store, sweep: str | None = None, known: Collection[str] = ()) ->
             diverged=trials["diverged"],
             # A running trial whose driver is gone waits to be taken over.
             pending=trials["pending"] + trials["running"] - len(running),
+            unfinished=_with(connection, ids, "pending") | held.left.intersection(ids),
+            broken=_with(connection, ids, "failed"),
             failed=_failed(connection, inside),
             retried=_retried(connection, inside, began),
             ended=_ended(connection, inside, began, labels),
-            seconds_left=_seconds_left(_rate(connection, present, at), epochs["pending"] + epochs["running"], running),
+            seconds_left=_seconds_left(_rate(paces, at), epochs["pending"] + epochs["running"], running),
+            begun=frozenset(each.owner for each in paces),
         )
 
 
 def _versions(connection: sa.Connection) -> list[Version]:
     """Every version of every sweep, the one that was run last leading."""
     s, e = schema.sweeps.c, schema.estimates.c
-    run_at = sa.func.coalesce(sa.func.max(e.made_at), s.created_at)
+    run_at = sa.func.coalesce(sa.func.max(e.made_at), s.created_at).label("run_at")
     wanted = (
-        sa.select(s.id, s.name, s.smoke, s.overrides)
+        sa.select(s.id, s.name, s.smoke, s.overrides, s.digest, run_at)
         .select_from(schema.sweeps.outerjoin(schema.estimates, e.sweep_id == s.id))
-        .group_by(s.id, s.name, s.smoke, s.overrides, s.created_at)
+        .group_by(s.id, s.name, s.smoke, s.overrides, s.digest, s.created_at)
         .order_by(run_at.desc(), s.id.desc())
     )
-    return [Version(row.id, row.name, bool(row.smoke), row.overrides) for row in connection.execute(wanted)]
+    rows = connection.execute(wanted).all()
+    words = given(connection, [row.digest for row in rows])
+    return [Version(row.id, row.name, bool(row.smoke), row.overrides, words[row.digest], row.run_at) for row in rows]
 
 
 def _scope(
-    connection: sa.Connection, versions: Sequence[Version], asked: str | None, present: Sequence[DriverRecord]
+    versions: Sequence[Version],
+    asked: str | None,
+    present: Sequence[DriverRecord],
+    held: Mapping[int, Mapping[int, str]],
 ) -> list[Version]:
     """The versions whose trials count: of each sweep that is asked for, or is run, the one that was run last; where
-    runs compute a sweep in several ways (--smoke, --set), each that holds a running trial."""
-    held = _holding(connection)
+    runs compute a sweep in several ways (--smoke, --set, --seeds, an edited file), each that is run."""
     if asked is not None:
         wanted = [each for each in versions if means(asked, each.name)]
     else:
@@ -86,30 +96,71 @@ def _scope(
             each
             for each in versions
             if any(means(name, each.name) for name in names.values())
-            or held.get(each.id, set()) & lost  # of a driver that was given a path which means nothing here
+            or lost.intersection(held.get(each.id, {}).values())  # of a driver whose path means nothing here
         ]
     by_name: dict[str, list[Version]] = {}
-    for version in _latest(wanted):
+    for version in wanted:
         by_name.setdefault(version.name, []).append(version)
-    return [each for found in by_name.values() for each in ([v for v in found if v.id in held] or found[:1])]
+    return [each for found in by_name.values() for each in _current(found, present, held)]
+
+
+def _current(
+    versions: Sequence[Version], present: Sequence[DriverRecord], held: Mapping[int, Mapping[int, str]]
+) -> list[Version]:
+    """Of one sweep's versions, the one run last leading, those that are run: each with a running trial that no later
+    one has too, and for a driver without any the one that was run last when it began; else the first of all."""
+    chosen, trials = set[int](), set[int]()
+    for each in versions:
+        more = held.get(each.id, {}).keys() - trials
+        chosen |= {each.id} if more else set()
+        trials |= more
+    busy = {owner for of_one in held.values() for owner in of_one.values()}
+    for driver in present:
+        if driver.owner not in busy and means(named(driver.name), versions[0].name):
+            chosen |= {next((each.id for each in versions if each.run_at <= driver.started_at), versions[0].id)}
+    return [each for each in versions if each.id in chosen] or [versions[0]]
 
 
 def _latest(versions: Sequence[Version]) -> list[Version]:
     """Of versions in the order of their last run only the first of each sweep and of each way to run it."""
-    ways: dict[tuple[str, bool, str], Version] = {}
+    ways: dict[tuple[str, bool, str, tuple[str, ...]], Version] = {}
     for version in versions:
-        ways.setdefault((version.name, version.smoke, version.overrides), version)
+        ways.setdefault((version.name, version.smoke, version.overrides, version.given), version)
     return list(ways.values())
 
 
-def _holding(connection: sa.Connection) -> dict[int, set[str]]:
-    """Sweep that holds running trials -> their drivers."""
+def ways(store: Store, sweep: str) -> list[Version]:
+    """Each way in which the sweep, or those of the folder, was run, as it was run last, the latest leading."""
+    with store.backend.snapshot() as connection:
+        return [each for each in _latest(_versions(connection)) if means(named(sweep), each.name)]
+
+
+class _Holding(NamedTuple):
+    """Running trials by the sweeps that hold them."""
+
+    live: dict[int, dict[int, str]]
+    """Sweep -> trial -> its driver, …"""
+    left: set[int]
+    """… and sweeps with some whose driver is gone."""
+
+
+def _holding(connection: sa.Connection, store: Store) -> _Holding:
     t, c = schema.trials.c, schema.cells.c
-    wanted = sa.select(c.sweep_id, t.owner).distinct().join_from(schema.cells, schema.trials, t.id == c.trial_id)
-    held: dict[int, set[str]] = {}
-    for sweep, owner in connection.execute(wanted.where(t.state == "running", t.owner.is_not(None))):
-        held.setdefault(sweep, set()).add(owner)
-    return held
+    wanted = sa.select(c.sweep_id, t.id, t.owner, t.lease_until).join_from(schema.cells, schema.trials)
+    found = _Holding({}, set())
+    for sweep, trial, owner, until in connection.execute(wanted.where(t.state == "running")):
+        if store.lease_holds(owner, until):
+            found.live.setdefault(sweep, {})[trial] = owner
+        else:
+            found.left.add(sweep)
+    return found
+
+
+def _with(connection: sa.Connection, sweeps: Sequence[int], state: str) -> frozenset[int]:
+    """Those of the sweeps that have trials of this state."""
+    s, t, c = schema.sweeps.c, schema.trials.c, schema.cells.c
+    some = sa.exists().where(c.sweep_id == s.id, t.id == c.trial_id, t.state == state)
+    return frozenset(connection.scalars(sa.select(s.id).where(s.id.in_(sweeps), some)))
 
 
 class _Labels:
@@ -182,7 +233,7 @@ def _last(t: Any, a: Any) -> Any:
 def _failed(connection: sa.Connection, inside: Any) -> dict[str, int]:
     """Cause -> trials that failed by it, the most frequent first."""
     t, a = schema.trials.c, schema.attempts.c
-    wanted = sa.select(a.cause, sa.func.count()).join_from(schema.trials, schema.attempts, _last(t, a))
+    wanted = sa.select(a.cause, sa.func.count()).join_from(schema.trials, schema.attempts, _last(t, a), isouter=True)
     rows = connection.execute(wanted.where(t.state == "failed", inside).group_by(a.cause)).fetchall()
     return {cause or "unknown": count for cause, count in sorted(rows, key=lambda row: (-row[1], row[0] or ""))}
 
@@ -257,20 +308,29 @@ def _ended(connection: sa.Connection, inside: Any, began: float, labels: _Labels
 # ---- time ------------------------------------------------------------------------------------------------------------
 
 
-def _rate(connection: sa.Connection, drivers: Sequence[DriverRecord], at: float) -> float:
-    """Epochs of trials that these drivers end in a second, each by what it did since its first attempt."""
+def _paces(connection: sa.Connection, drivers: Sequence[DriverRecord]) -> Sequence[Any]:
+    """Of each of these drivers that has begun an attempt: owner, start of its first training, epochs that it ended."""
     t, a, o = schema.trials.c, schema.attempts.c, schema.outcomes.c
     ended = sa.func.coalesce(o.epochs, a.epoch - 1) - (sa.func.coalesce(a.from_epoch, 1) - 1)
+    trains = t.kind == "train"
     wanted = (
-        sa.select(sa.func.min(a.started_at), sa.func.sum(ended))
+        sa.select(
+            a.owner,
+            sa.func.min(sa.case((trains, a.started_at))).label("began"),
+            sa.func.sum(sa.case((trains, ended))).label("epochs"),
+        )
         .select_from(
             schema.attempts.join(schema.trials, t.id == a.trial_id).outerjoin(schema.outcomes, o.attempt_id == a.id)
         )
-        .where(a.owner.in_([each.owner for each in drivers]), t.kind == "train")
+        .where(a.owner.in_([each.owner for each in drivers]))
         .group_by(a.owner)
     )
-    rows = connection.execute(wanted).fetchall()
-    return sum(float(epochs) / max(at - float(began), 1e-3) for began, epochs in rows if epochs)
+    return connection.execute(wanted).fetchall()
+
+
+def _rate(paces: Sequence[Any], at: float) -> float:
+    """Epochs of trials that drivers end in a second, each by what it did since its first attempt."""
+    return sum(float(each.epochs) / max(at - float(each.began), 1e-3) for each in paces if each.epochs)
 
 
 def _seconds_left(rate: float, epochs: int, running: Sequence[Running]) -> float | None:

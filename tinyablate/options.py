@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 DEFAULT_DATABASE = "results/ablations.db"
 MOST_SEEDS = 10_000
 MOST_NULL_ROWS = 100
+LEAST_HANG = 0.05
+"""Minutes: a time slice takes two seconds, or as long as one update (see `dispatch.SLICE_SECONDS`)."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -118,18 +120,21 @@ def machine_options(command: F) -> F:
 
 
 class Minutes(click.FloatRange):
-    """A number above 0; `inf` is never."""
+    """A number above 0, or from `least` on; `inf` is never."""
 
     name = "number of minutes"
 
-    def __init__(self) -> None:
+    def __init__(self, least: float = 0.0, why: str = "") -> None:
         super().__init__(min=0, min_open=True)
+        self._least, self._why = least, why
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number; nan, which is above nothing and below nothing, is refused too."""
         minutes = float(super().convert(value, param, ctx))
         if minutes != minutes:
             self.fail(f"{value} is no number of minutes", param, ctx)
+        if minutes < self._least:
+            self.fail(f"{value} is less than {self._least:g} minutes: {self._why}", param, ctx)
         return minutes
 
 
@@ -139,7 +144,8 @@ def safety_options(command: F) -> F:
         click.option("--keep-weights", is_flag=True, help="Keep the last weights of every trial, beside the database."),
         click.option("--max-lost", type=click.IntRange(min=1), metavar="N",
                      help="Give a trial up when its worker, its machine or its driver has gone away N times [never]."),
-        click.option("--hang-minutes", type=Minutes(), metavar="M", default=30, show_default=True,
+        click.option("--hang-minutes", type=Minutes(LEAST_HANG, "a worker that is well is silent for as long"),
+                     metavar="M", default=30, show_default=True,
                      help="A trial that ends no time slice for so long hangs: its worker is killed, the trial is tried "
                      "again."),
         click.option("--checkpoint-minutes", type=Minutes(), metavar="M",

@@ -10,6 +10,7 @@ from tinyablate.dispatch.dispatch import Dispatch
 from tinyablate.dispatch.flights import Flight
 from tinyablate.job import TrialTask
 from tinyablate.plan import PlannedTrial
+from tinyablate.tables.words import counted
 from tinyablate.terminal import duration
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Board:
         parts += [f"{len(tally.failed)} failed"] if tally.failed else []
         parts += [f"{tally.again.total()} tried again"] if tally.again else []
         parts += [f"{running} running", f"{dispatch.left - running} left"]
-        parts += [f"{dispatch.unwritten} events wait for the database"] if dispatch.unwritten else []
+        parts += [f"{counted(dispatch.unwritten, 'event')} unwritten"] if dispatch.unwritten else []
         parts += ["stopping"] if dispatch.stopping else []
         speed = sum(flight.progress.images_per_second for flight in dispatch.flights.values() if flight.progress)
         parts += [f"{speed:,.0f} images/s"] if speed else []

@@ -1,5 +1,6 @@
 """What `status` says beside the counts of trials: which runs work on the database, and what failed. It only reads."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 
@@ -7,9 +8,10 @@ from tinyablate.activity import Version, command, named, options_of, runs
 from tinyablate.cures import cure
 from tinyablate.listing import columns_text
 from tinyablate.looking import failures
+from tinyablate.processes import shown
 from tinyablate.store.records import DriverRecord
 from tinyablate.store.store import open_existing
-from tinyablate.terminal import duration, tame
+from tinyablate.terminal import duration, on_lines, one_line
 
 MOST_FAILURES = 20
 
@@ -28,8 +30,8 @@ def describe_runs(database: str, sweep: str | None, more: Sequence[str] = ()) ->
         lines += [f"… and {len(failed) - MOST_FAILURES} more"] * (len(failed) > MOST_FAILURES)
         known = dict.fromkeys(cause for _, causes in failed for cause in causes)
         lines += [f"{cause}: {cure(cause)}" for cause in known]
-        parts.append("failed, by cause\n" + "\n".join(lines))
-    return tame("\n\n".join(parts))
+        parts.append("failed, by cause\n" + on_lines(lines))
+    return "\n\n".join(parts)
 
 
 def _failures(version: Version, causes: Mapping[str, int], more: Sequence[str]) -> str:
@@ -41,12 +43,12 @@ def _failures(version: Version, causes: Mapping[str, int], more: Sequence[str]) 
 def _drivers(live: Sequence[DriverRecord], at: float, more: Sequence[str]) -> str:
     rows = [
         (
-            each.owner, each.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(each.started_at)),
+            shown(each.owner), each.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(each.started_at)),
             f"{duration(max(0.0, at - each.heartbeat_at))} ago", "asked to stop" if each.stop_asked else "",
             each.log or "",
         )
         for each in live
     ]  # fmt: skip
-    options = " ".join(["", *more])
+    watch, stop = (shlex.join(["tinyablate", verb, *more]) for verb in ("watch", "stop"))
     text = columns_text(("driver", "runs", "since", "heard of", "", "log"), rows)
-    return f"drivers\n{text}\ntinyablate watch{options} shows what they do, tinyablate stop{options} ends them"
+    return f"drivers\n{text}\n" + one_line(f"{watch} shows what they do, {stop} ends them")

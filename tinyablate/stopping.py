@@ -1,6 +1,7 @@
 """Asking runs to stop, through their database and, on this machine, by a signal. It ends no process by force."""
 
 import os
+import shlex
 import signal
 import time
 from collections.abc import Collection, Sequence
@@ -10,7 +11,7 @@ from tinyablate.errors import TinyablateError, UsageError
 from tinyablate.processes import Owner, is_dead, shown
 from tinyablate.store.records import DriverRecord
 from tinyablate.store.store import Store
-from tinyablate.terminal import duration, say
+from tinyablate.terminal import duration, one_line, say
 from tinyablate.watch import Eyes, what_remains
 
 LOOK_SECONDS = 0.25
@@ -29,26 +30,27 @@ def stop(
     commands that are proposed. Raises UsageError, StoreError; WorkError where a run could not be asked.
     """
     with Eyes(database, sweep) as eyes:
-        drivers = _wanted(eyes.look(), sweep)
+        drivers = _wanted(eyes.look(), sweep, more)
         if not drivers:
             say(f"no run{f' of {sweep}' if sweep else ''} is under way on this database")
             return
         _ask(database, drivers, now)
         if not wait:
-            say("asked to stop; tinyablate watch shows when they have")
+            say(f"asked to stop; {shlex.join(['tinyablate', 'watch', *more])} shows when they have")
             return
         seen = _waited(eyes, {each.owner for each in drivers}, now)
     for line in what_remains(seen, (), more):
-        say(line)
+        say(one_line(line))
 
 
-def _wanted(seen: Look, sweep: str | None) -> list[DriverRecord]:
+def _wanted(seen: Look, sweep: str | None, more: Sequence[str]) -> list[DriverRecord]:
     """The live drivers of the sweep. Raises UsageError where it runs only as a part of a folder."""
     asked = None if sweep is None else named(sweep)
     drivers = [each for each in seen.live if means(asked, named(each.name))]
     if seen.live and not drivers:
         folder = seen.live[0].name
-        raise UsageError(f"{sweep}: runs as a part of {folder}; to stop all of that: tinyablate stop {folder}")
+        stop_it = shlex.join(["tinyablate", "stop", folder, *more])
+        raise UsageError(one_line(f"{sweep}: runs as a part of {folder}; to stop all of that: {stop_it}"))
     return drivers
 
 
@@ -72,7 +74,7 @@ def _ask(database: str, drivers: Sequence[DriverRecord], now: bool) -> None:
             raise
     for each in drivers:
         where = "" if each.owner in reached else _elsewhere(each, now)
-        say(f"asked {shown(each.owner)} to stop: {each.name}{where}")
+        say(one_line(f"asked {shown(each.owner)} to stop: {each.name}{where}"))
     if now and reached:
         time.sleep(SECOND_SECONDS)
         for owner in reached:
@@ -114,7 +116,7 @@ def _waited(eyes: Eyes, owners: Collection[str], now: bool) -> Look:
         if not told and time.monotonic() > until:
             told = True
             hint = "" if now else "; --now ends them at once, Ctrl-C only this waiting"
-            say(f"at work still after {duration(PATIENCE)}: {', '.join(sorted(map(shown, left)))}{hint}")
+            say(one_line(f"at work still after {duration(PATIENCE)}: {', '.join(sorted(map(shown, left)))}{hint}"))
         time.sleep(LOOK_SECONDS)
 
 

@@ -17,9 +17,10 @@ from tinyablate.activity import Ended, Look, Running, command
 from tinyablate.errors import WorkError
 from tinyablate.listing import columns_text
 from tinyablate.looking import look
+from tinyablate.processes import shown
 from tinyablate.store.reading import ReadOnly
 from tinyablate.store.records import DriverRecord
-from tinyablate.terminal import duration, say, tame
+from tinyablate.terminal import duration, on_lines, one_line, say
 
 LOOK_SECONDS = 1.0
 """Between two looks, or longer where a look takes its time: a tenth of it is spent looking at most."""
@@ -28,6 +29,8 @@ LINE_SECONDS = 10.0
 MOST_NEWS = 5
 """So many of the latest attempts without a result stand in the panel."""
 MOST_COMMANDS = 3
+START_SECONDS = 120.0
+"""So long after its start a driver that has begun nothing is taken to be starting: Ray and its workers take a while."""
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
@@ -63,13 +66,13 @@ def whole(seen: Look) -> list[str]:
     known = [driver.owner for driver in seen.live]
     others = list(dict.fromkeys(each.owner for each in seen.running if each.owner not in known))
     if others:  # a lease on another machine holds for some seconds after its driver has died
-        lines += ["", f"not heard of lately: {', '.join(others)}", *_attempts(seen, others)]
+        lines += ["", f"not heard of lately: {', '.join(map(shown, others))}", *_attempts(seen, others)]
     return lines
 
 
 def _driver(driver: DriverRecord, at: float) -> str:
     asked = ", asked to stop" if driver.stop_asked else ""
-    return f"driver {driver.owner}: {driver.name}, for {_ago(driver.started_at, at)}, " + (
+    return f"driver {shown(driver.owner)}: {driver.name}, for {_ago(driver.started_at, at)}, " + (
         f"last heard of {_ago(driver.heartbeat_at, at)} ago{asked}"
     )
 
@@ -81,9 +84,17 @@ def _ago(then: float, at: float) -> str:
 def _attempts(seen: Look, owners: Collection[str]) -> list[str]:
     rows = [_cells(each, seen.at) for each in seen.running if each.owner in owners]
     if not rows:
-        return ["  no attempt is under way"]
+        return [f"  {_idle(seen, owners)}"]
     head = ("row", "seed", "attempt", "epoch", "images/s", "heard of", "trial")
     return [f"  {line}" for line in columns_text(head, rows).splitlines()]
+
+
+def _idle(seen: Look, owners: Collection[str]) -> str:
+    """Why these drivers compute nothing."""
+    since = max(each.started_at for each in seen.drivers if each.owner in owners)
+    if seen.begun.isdisjoint(owners) and seen.at - since < START_SECONDS:
+        return "the driver is starting: it has begun no attempt yet"
+    return "no attempt is under way"
 
 
 def _cells(running: Running, at: float) -> tuple[str, ...]:
@@ -104,12 +115,14 @@ def news(ended: Ended, more: Sequence[str]) -> str:
 
 def what_remains(seen: Look, known: Collection[str], more: Sequence[str]) -> list[str]:
     """How it stands when nothing runs any more: drivers of `known` that were killed, and the commands that go on."""
-    gone = [each.owner for each in seen.drivers if each.owner in known and not each.live and each.ended_at is None]
+    lost = [each for each in seen.drivers if not each.live and each.ended_at is None]
+    gone = [shown(each.owner) for each in lost if each.owner in known]
     lines = [summary(seen), *causes(seen)]
     lines += [f"driver {owner} is gone without a word; what it computed is free again" for owner in gone]
-    versions = seen.versions[:MOST_COMMANDS]
-    lines += [f"next: {command('retry', version, more)}" for version in versions if seen.failed]
-    lines += [f"next: {command('run', version, more)}" for version in versions if seen.pending]
+    for verb, ids in (("retry", seen.broken), ("run", seen.unfinished)):
+        # Versions that an edited file made are continued by one command, which computes the file as it is now.
+        commands = dict.fromkeys(command(verb, each, more) for each in seen.versions if each.id in ids)
+        lines += [f"next: {each}" for each in list(commands)[:MOST_COMMANDS]]
     return lines
 
 
@@ -120,7 +133,7 @@ class Screen(Protocol):
     """Where what is seen is drawn."""
 
     def draw(self, seen: Look) -> None: ...
-    def note(self, line: str) -> None: ...
+    def note(self, *lines: str) -> None: ...
 
 
 class _Lines:
@@ -137,7 +150,7 @@ class _Lines:
         if self._told is None:
             self._told = {each.id for each in seen.ended}
             self._said, self._said_at = _counts(seen), now
-            self.note("\n".join(whole(seen)))
+            self.note(*whole(seen))
         for each in reversed(seen.ended):
             if each.id not in self._told:
                 self._told.add(each.id)
@@ -146,8 +159,8 @@ class _Lines:
             self._said, self._said_at = _counts(seen), now
             self.note(summary(seen))
 
-    def note(self, line: str) -> None:
-        print(tame(line), file=self._out, flush=True)
+    def note(self, *lines: str) -> None:
+        print(on_lines(lines), file=self._out, flush=True)
 
 
 def _counts(seen: Look) -> str:
@@ -169,8 +182,8 @@ class _Panel:
         self._seen = seen
         self._show([])
 
-    def note(self, line: str) -> None:
-        self._show(["", line])
+    def note(self, *lines: str) -> None:
+        self._show(["", *lines])
 
     def _show(self, more: list[str]) -> None:
         from rich.text import Text
@@ -178,7 +191,7 @@ class _Panel:
         lines = whole(self._seen) if self._seen else []
         latest = self._seen.ended[:MOST_NEWS] if self._seen else ()
         lines += ["", *(news(each, self._more) for each in latest)] if latest else []
-        text = tame("\n".join([*lines, *more]))
+        text = on_lines([*lines, *more])
         self.live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
@@ -244,7 +257,7 @@ def watch(database: str, sweep: str | None = None, more: Sequence[str] = (), out
 def _watch(eyes: Eyes, more: Sequence[str], out: TextIO) -> int:
     seen = eyes.look()
     if not seen.busy:
-        say("nothing runs on this database" + (f"; {summary(seen)}" if seen.versions else ""))
+        say(one_line("nothing runs on this database" + (f"; {summary(seen)}" if seen.versions else "")))
         return 0
     with _screen(out, more) as screen:
         screen.draw(seen)
@@ -253,7 +266,7 @@ def _watch(eyes: Eyes, more: Sequence[str], out: TextIO) -> int:
             seen = eyes.look_again() or _waited(eyes, screen)
             if seen.busy:
                 screen.draw(seen)
-    print(tame("\n".join(what_remains(seen, eyes.known, more))), file=out, flush=True)
+    print(on_lines(what_remains(seen, eyes.known, more)), file=out, flush=True)
     return 0 if seen.done == seen.total else 1
 
 

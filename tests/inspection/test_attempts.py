@@ -101,6 +101,19 @@ def test_kept_files_come_with_digest_and_size(store: Store, shown: Callable[...,
     assert f"log.txt, 7 B, sha256 {'cd' * 32}, not on this machine" in text
 
 
+def test_of_a_dump_the_innermost_calls_are_shown(store: Store, shown: Callable[..., str]) -> None:
+    """A worker that hung wrote them first, below a heading of their own: they stay where the text is cut."""
+    calls = [f'  File "a.py", line {number} in call{number}' for number in range(30)]
+    text = "\n".join(["last lines of the worker's stderr:", "warning", "Stack (most recent call first):", *calls])
+    store.fail(claimed(store), retries.HUNG, "no time slice ended", text)
+    assert "Stack (most recent call first):\n" in shown()
+    assert [number for number in range(30) if f"in call{number}\n" in shown()] == list(range(8))
+    assert shown().count("lines, shown by --why") == 1
+    hidden = 33 - 1 - 9
+    assert f"  … {hidden} lines, shown by --why" in shown()
+    assert shown(why=True).count("in call") == 30
+
+
 def test_labels_and_messages_move_no_cursor(store: Store, shown: Callable[..., str]) -> None:
     """What a message holds of a terminal's codes is shown as spaces."""
     store.fail(claimed(store), retries.EXCEPTION, "\x1b[2Jgone", "\x1b[31mred")

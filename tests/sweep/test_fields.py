@@ -156,7 +156,7 @@ def test_override_is_typed_as_in_a_file(text, path, value, loads):
         ("augment.crop_scale=[0.08, nan]", "must be a finite number"),
         ("augment.color_jitter=1.5", "--set augment.color_jitter = 1.5: must be at least 0 and at most 1"),
         ("optimizer.name=adam", '--set optimizer.name = "adam": must be one of'),
-        ("optimizer.lr=1\nmix.prob=0", "--set optimizer.lr: '1\nmix.prob=0' is no TOML value"),
+        ("optimizer.lr=1\nmix.prob=0", "--set optimizer.lr: '1 mix.prob=0' is no TOML value"),
         ("mix.mixup_alpha=0", "row 'No Mixup' changes nothing: mix.mixup_alpha is already 0.0 (--set mix.mixup_alpha)"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Literal
 import click
 
 from tinyablate.options import change_words, database_option, database_words, load_all, sweep_options
-from tinyablate.terminal import say
+from tinyablate.terminal import one_line, say
 
 
 @click.command("watch")
@@ -61,7 +61,7 @@ def retry_command(
     from tinyablate.retrying import put_back, told
 
     sweeps = load_all(sweep, smoke, overrides, seeds, null_rows)
-    found = put_back(db, sweep, sweeps, state)
-    changes = change_words(smoke, overrides, seeds, null_rows)
-    for line in told(found, sweep, state, [sweep, *changes, *database_words(db)]):
-        say(line)
+    changes, more = change_words(smoke, overrides, seeds, null_rows), database_words(db)
+    found = put_back(db, sweep, sweeps, state, more)
+    for line in told(found, sweep, state, [sweep, *changes, *more]):
+        say(one_line(line))

@@ -68,8 +68,16 @@ def last_lines(logs: Path, pid: int) -> str:
         for file in sorted(logs.glob(f"worker-*-{pid}.{kind}")):
             lines = [line for line in _tail(file).splitlines() if not line.startswith(_NOTES_OF_RAY)]
             if any(line.strip() for line in lines):
-                parts.append("\n".join([f"last lines of the worker's {name}:", *lines[-MOST_LINES:]]))
+                parts.append("\n".join([f"last lines of the worker's {name}:", *_telling(lines)]))
     return "\n".join(parts)
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The last ones; of a dump of where the process is, which begins with the innermost call, the first ones."""
+    dumps = [index for index, line in enumerate(lines) if line.endswith("(most recent call first):")]
+    start = max(0, dumps[-1] - 2) if dumps else len(lines)  # two lines before it may say what it is about
+    start = max(0, min(start, len(lines) - MOST_LINES))
+    return lines[start : start + MOST_LINES]
 
 
 def _tail(file: Path) -> str:
@@ -86,7 +94,10 @@ def end_of(error: str, lines: str) -> str:
     detail = _DETAIL.search(error)
     if detail and _NO_WORD not in detail[1]:
         return f"the worker process died: {detail[1].strip().rstrip('.')}"
-    return "the worker process was killed, as the kernel does when memory is short"
+    return (
+        "the worker process was killed, by what is not known: perhaps by the kernel, where memory was short (then "
+        "`dmesg` or `journalctl -k` names it)"
+    )
 
 
 def post_mortem(workspace: Workspace, job: str, cause: str, error: str, what: str = "") -> Failed:

@@ -9,12 +9,16 @@ import sqlalchemy as sa
 
 from tinyablate import retention, retries
 from tinyablate.describe import size_text
+from tinyablate.processes import Owner
+from tinyablate.processes import shown as shown_owner
 from tinyablate.store.store import Store
 from tinyablate.tables.words import counted
 from tinyablate.terminal import duration
 
 MOST_LINES = 12
-"""A longer traceback is cut to its first line and its last ones, unless all of it is asked for."""
+"""A longer traceback is cut to its first line and its innermost calls, unless all of it is asked for."""
+INNERMOST_FIRST = "(most recent call first)"
+"""Ends the heading of what a process that hung wrote of where it was (see `faulthandler`)."""
 
 _CHECKPOINT = re.compile(r"epoch-(\d+)(?:\+(\d+))?\.pt")
 """Whole epochs, and updates of the next (see `train.checkpoint.path`, which imports torch)."""
@@ -48,9 +52,10 @@ def attempts_text(store: Store, trial: int, attempts: Sequence[Any], whole: bool
 def _heading(attempt: Any) -> Iterator[str]:
     ended = f" after {duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
     counts = " (counts)" if attempt.id == attempt.accepted else ""
-    yield f"attempt {attempt.number}: {attempt.state}{counts}{ended}, job {attempt.job}, driver {attempt.owner}"
+    driver = shown_owner(attempt.owner)
+    yield f"attempt {attempt.number}: {attempt.state}{counts}{ended}, job {attempt.job}, driver {driver}"
     if not attempt.host:
-        yield f"  had not begun on {attempt.owner.rsplit(':', 2)[0]}, where its driver is"
+        yield f"  had not begun on {Owner.of(attempt.owner).host}, where its driver is"
         return
     batch = f", micro-batch {attempt.micro_batch}" if attempt.micro_batch else ""
     step = f" after {counted(attempt.from_step, 'update')}" if attempt.from_step else ""
@@ -66,8 +71,8 @@ def _result(attempt: Any) -> Iterator[str]:
         yield f"  diverged in epoch {attempt.diverged_epoch}"
     elif attempt.best_val_top1 is not None:
         yield (
-            f"  {attempt.epochs} epochs, best top-1 {attempt.best_val_top1:.2f} % in epoch {attempt.best_epoch}, "
-            f"last {attempt.last_val_top1:.2f} %"
+            f"  {counted(attempt.epochs, 'epoch')}, best top-1 {attempt.best_val_top1:.2f} % in epoch "
+            f"{attempt.best_epoch}, last {attempt.last_val_top1:.2f} %"
         )
 
 
@@ -83,8 +88,17 @@ def _traceback(text: str, whole: bool) -> list[str]:
     lines = text.rstrip().splitlines()
     if whole or len(lines) <= MOST_LINES:
         return lines
-    cut = len(lines) - MOST_LINES + 2
-    return [lines[0], f"  … {cut} lines, shown by --why", *lines[cut + 1 :]]
+    most = MOST_LINES - 3
+    cut, start = len(lines) - most - 1, max(1, min(_innermost(lines), len(lines) - most))
+    told, kept = f"  … {cut} lines, shown by --why", lines[start : start + most]
+    return [lines[0], told, *kept] if start + most == len(lines) else [lines[0], *kept, told]
+
+
+def _innermost(lines: Sequence[str]) -> int:
+    """Where the calls begin that tell most: Python's own tracebacks end with them, a dump begins with them."""
+    dumps = [index for index, line in enumerate(lines) if INNERMOST_FIRST in line]
+    current = [index for index in dumps if lines[index].startswith("Current thread")]
+    return (current or dumps or [len(lines)])[-1]
 
 
 def _went_on(attempt: Any, last: int) -> Iterator[str]:

@@ -1,16 +1,20 @@
 """Finds what a person names: a trial by the start of its key, a row of a sweep by its label. It compares nothing."""
 
 import difflib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from tinyablate.activity import options_of
+from tinyablate.asked import given
 from tinyablate.errors import UsageError, listed, nearest
 from tinyablate.store import schema
 from tinyablate.store.store import Store
 from tinyablate.tables.words import place as cell_name
+from tinyablate.terminal import one_line
 
 KEY_DIGITS = 12
 """So many digits of a key are shown: two of a million trials share them with a chance of 1 in 500."""
@@ -43,12 +47,13 @@ class Version:
     smoke: bool
     overrides: str
     digest: str
+    given: tuple[str, ...] = ()
+    """`--seeds …`, `--null-rows …`, as words."""
 
     @property
     def said(self) -> str:
         """Its name with what it was run with."""
-        options = ["--smoke"] * self.smoke + [f"--set {each}" for each in self.overrides.split("\n") if each]
-        return " ".join([self.name, *options])
+        return one_line(" ".join([self.name, *options_of(self)]))
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,11 @@ def _as_label(store: Store, text: str) -> str:
     """What else `text` could be: a row's label; else where keys are to be found."""
     with store.backend.read() as connection:
         rows = connection.execute(sa.text(_LABELS)).fetchall()
-    labels = {row.row_label: row.name for row in rows}
+    labels = {one_line(row.row_label): one_line(row.name) for row in rows}
     close = [text] if text in labels else difflib.get_close_matches(text, labels, n=1, cutoff=0.7)
     if close:
-        return f"; a row '{close[0]}' stands in {labels[close[0]]}: --sweep {labels[close[0]]}"
+        name = labels[close[0]]
+        return f"; a row '{close[0]}' stands in {name}: {shlex.join(['--sweep', name])}"
     return '; keys: tinyablate query "SELECT trial, seed, sweeps FROM trials"'
 
 
@@ -125,8 +131,13 @@ def places(store: Store, found: FoundTrial) -> tuple[Place, ...]:
     """The cells that the trial fills, each once: in the newest version of its sweep that has it."""
     with store.backend.read() as connection:
         rows = connection.execute(sa.text(_PLACES), {"trial": found.id}).fetchall()
-    newest = {(row.name, row.smoke, row.overrides, row.row_label, row.column_label): row for row in rows}
-    return tuple(Place(_version(row), row.row_index, row.row_label, row.column_label) for row in newest.values())
+        ways = given(connection, [row.digest for row in rows])
+    newest = dict[object, Place]()
+    for row in rows:
+        way = (row.name, row.smoke, row.overrides, ways[row.digest], row.row_label, row.column_label)
+        newest.pop(way, None)  # what was made last stands last
+        newest[way] = Place(_version(row, ways[row.digest]), row.row_index, row.row_label, row.column_label)
+    return tuple(newest.values())
 
 
 _PLACES = """
@@ -136,8 +147,8 @@ ORDER BY s.created_at, s.id, c.row_index, c.column_index
 """
 
 
-def _version(row: Any) -> Version:
-    return Version(row.id, row.name, bool(row.smoke), row.overrides, row.digest)
+def _version(row: Any, words: tuple[str, ...] = ()) -> Version:
+    return Version(row.id, row.name, bool(row.smoke), row.overrides, row.digest, words)
 
 
 def first_of(store: Store, place: Place, seed: int) -> tuple[str, FoundTrial] | None:
@@ -170,7 +181,7 @@ def version(store: Store, name: str, smoke: bool) -> Version:
     if any(row.name == name for row in rows):
         how = "only without --smoke: leave it out" if smoke else "only with --smoke: add it"
         raise UsageError(f"--sweep {name}: was run {how}")
-    names = dict.fromkeys(row.name for row in rows)
+    names = dict.fromkeys(one_line(row.name) for row in rows)
     known = f"; names: {listed(names)}" if names else "; no sweep was run with this database"
     raise UsageError(f"--sweep {name}: was never run with this database{nearest(name, names)}{known}")
 
@@ -199,12 +210,12 @@ def _row(store: Store, of: Version, label: str, cells: Sequence[Any]) -> FoundRo
     by_label = {cell_name(cell.row_label, cell.column_label): cell for cell in cells}
     in_row = [cell for cell in cells if cell.row_label == label]
     if label not in by_label and len(in_row) > 1:
-        several = listed(cell_name(cell.row_label, cell.column_label) for cell in in_row)
+        several = listed(one_line(cell_name(cell.row_label, cell.column_label)) for cell in in_row)
         raise UsageError(f"row '{label}' of {of.said} stands in {len(in_row)} columns; name one: {several}")
     cell = by_label.get(label) or next(iter(in_row), None)
     if cell is None:
-        labels = listed(by_label)
-        raise UsageError(f"row '{label}': {of.said} has none{nearest(label, by_label)}; its rows: {labels}")
+        told = list(map(one_line, by_label))
+        raise UsageError(f"row '{label}': {of.said} has none{nearest(label, told)}; its rows: {listed(told)}")
     return FoundRow(of, cell_name(cell.row_label, cell.column_label), _by_seed(store, of, cell))
 
 

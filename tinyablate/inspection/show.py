@@ -13,10 +13,11 @@ from tinyablate.inspection import find
 from tinyablate.inspection.attempts import attempts_at, attempts_text, checkpoint
 from tinyablate.inspection.find import FoundTrial, Place
 from tinyablate.inspection.text import shown
+from tinyablate.processes import shown as shown_owner
 from tinyablate.recipe import field_specs, flatten
 from tinyablate.store.store import Store, open_existing
 from tinyablate.tables.render.words import line
-from tinyablate.terminal import duration, tame
+from tinyablate.terminal import duration, on_lines
 
 
 def show_trial(database: str, prefix: str, *, why: bool = False, recipe: bool = False, more: Sequence[str] = ()) -> str:
@@ -28,17 +29,24 @@ def show_trial(database: str, prefix: str, *, why: bool = False, recipe: bool = 
     with open_existing(database) as store:
         trial = find.trial(store, prefix)
         places, attempts = find.places(store, trial), attempts_at(store, trial.id)
-        lines = [*_identity(trial), *_places(places), *_changes(store, trial, places)]
+        gone = ", its driver is gone" * (trial.state == "running" and not _lives(store, trial))
+        lines = [*_identity(trial, gone), *_places(places), *_changes(store, trial, places)]
         lines += _waits(store, trial, attempts)
         lines += _recipe(trial) if recipe else []
         lines += _explained(store, trial, places, attempts, more) if why else []
         lines += attempts_text(store, trial.id, attempts, why)
-    return tame("\n".join(lines))
+    return on_lines(lines)
 
 
-def _identity(trial: FoundTrial) -> list[str]:
+def _lives(store: Store, trial: FoundTrial) -> bool:
+    """Whether somebody computes the trial."""
+    return store.states([trial.key])[trial.key].live
+
+
+def _identity(trial: FoundTrial, gone: str) -> list[str]:
     on = f" · measured on {trial.measured_on}" if trial.measured_on else ""
-    state = f"state {trial.state} · seed {trial.seed} · data {trial.fingerprint} · core {trial.core_version or '-'}{on}"
+    core = trial.core_version or "-"
+    state = f"state {trial.state}{gone} · seed {trial.seed} · data {trial.fingerprint} · core {core}{on}"
     return [f"trial {trial.key}", state]
 
 
@@ -107,7 +115,9 @@ def _explained(
             text = f"its loss stopped being finite; that is its result, and is tried again only after {other}"
             return ["", f"why: {text}", *_curve(store, trial)]
         case "running" if last is not None:
-            text = _running(store, trial, last) or f"its driver {last.owner} is gone; {again} takes it over"
+            text = (
+                _running(store, trial, last) or f"its driver {shown_owner(last.owner)} is gone; {again} takes it over"
+            )
         case "pending" if last is not None and last.number == last.counted_from:
             text = f"`tinyablate retry` put it back; {again} tries it"
         case "pending" if last is not None:
@@ -126,11 +136,11 @@ def _command(verb: str, places: Sequence[Place], more: Sequence[str]) -> str:
 
 def _running(store: Store, trial: FoundTrial, last: Any) -> str:
     """How far the trial has come, if its driver is alive."""
-    if not store.states([trial.key])[trial.key].live:
+    if not _lives(store, trial):
         return ""
     speed = f", {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
     seen = duration(max(0.0, store.now() - last.heartbeat_at))
-    return f"driver {last.owner} computes it: epoch {last.epoch or '-'}{speed}, last heard of {seen} ago"
+    return f"driver {shown_owner(last.owner)} computes it: epoch {last.epoch or '-'}{speed}, last heard of {seen} ago"
 
 
 def _curve(store: Store, trial: FoundTrial) -> list[str]:

@@ -19,7 +19,7 @@ from tinyablate.inspection.records import (
 )
 from tinyablate.listing import columns_text, render_rows
 from tinyablate.store.query import Rows
-from tinyablate.tables.words import ranges
+from tinyablate.tables.words import counted, ranges
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _of_checkpoints(found: OfTwoCheckpoints, rule: str) -> Section:
 
 def _of_rows(found: OfTwoRows, rule: str) -> Section:
     counts = (("more seeds of A", found.more_a), ("more seeds of B", found.more_b), ("as many of both", found.same))
-    notes = [f"{found.images:,} images, {rule} epoch, {len(found.seeds)} seeds in both rows"]
+    notes = [f"{found.images:,} images, {rule} epoch, {counted(len(found.seeds), 'seed')} in both rows"]
     parts = (("seed", found.seed_sd), ("image", found.image_sd), ("seed × image", found.interaction_sd))
     if any(sd is not None for _, sd in parts):
         sds = ", ".join(f"{name} {sd:.2f}" for name, sd in parts if sd is not None)

@@ -1,18 +1,18 @@
 """Reads sweep files, as the only reader of TOML: follows `extends`, checks all of it, reports every problem at once."""
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinyablate.errors import SweepError, nearest
+from tinyablate.sweep.digest import digest
 from tinyablate.sweep.expand import expand
 from tinyablate.sweep.fields import Place
 from tinyablate.sweep.figure import Drawings, drawings, refuse_unknown_rows
 from tinyablate.sweep.form import Source
 from tinyablate.sweep.parse import parse, seeds_of
 from tinyablate.sweep.schema import Sweep
+from tinyablate.terminal import one_line
 
 MOST_PROBLEMS = 50
 """A file with more is told how many more."""
@@ -70,7 +70,7 @@ def load(
         smoke=smoke,
         overrides=tuple(overrides),
         text=text,
-        digest=_digest(text, smoke, overrides, seeds, null_rows),
+        digest=digest(text, smoke, overrides, seeds, null_rows),
         axes=tuple(", ".join(axis.paths) for axis in form.axes),
         sequential=None if smoke or seeds is not None else form.sequential,
         family=form.family,
@@ -103,13 +103,6 @@ def _text(sources: Sequence[Source], drawn: Drawings) -> str:
     """All files that the sweep is read from, each after a line with its name."""
     files = [(each.name, each.text) for each in sources] + [(each.name, each.text) for each in drawn.files]
     return "".join(f"# ---- {name} ----\n{content}\n" for name, content in files)
-
-
-def _digest(text: str, smoke: bool, overrides: Sequence[str], seeds: Sequence[int] | None, null_rows: int) -> str:
-    """What tells a sweep as it was asked for from every other."""
-    asked = [text, smoke, list(overrides), None if seeds is None else list(seeds)]
-    asked += [null_rows] if null_rows else []  # without the option it is what it was before there was one
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def read_heading(path: Path) -> dict[str, str]:
@@ -199,9 +192,9 @@ def _read(path: Path, name: str, place: Place) -> Source | None:
 
 
 def _stop_at(problems: Sequence[str]) -> None:
-    """Raise SweepError with the problems, each once, if there are any."""
+    """Raise SweepError with the problems, each once and on a line, whatever labels hold, if there are any."""
     if problems:
-        raise SweepError(_cut(list(dict.fromkeys(problems)), MOST_PROBLEMS))
+        raise SweepError(_cut(list(dict.fromkeys(map(one_line, problems))), MOST_PROBLEMS))
 
 
 def _cut(problems: Sequence[str], most: int) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import small_disk  # noqa: F401
 from forks import SECONDS, Forks
 from servers import PostgresServer
 

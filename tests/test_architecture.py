@@ -12,7 +12,7 @@ import tinyablate
 PACKAGE = Path(tinyablate.__file__).parent
 
 LAYERS = [
-    {"errors", "processes", "terminal", "faults", "retention", "workspace"},
+    {"errors", "processes", "signals", "terminal", "faults", "retention", "workspace"},
     {"durable"},
     {"datasets", "policies", "machine", "retries"},
     {"cures"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"plan", "worker", "bundled"},
     {"cost"},
     {"tables", "run", "preflight"},
-    {"dispatch", "activity"},
+    {"dispatch", "activity", "asked"},
     {"estimates", "launch", "progress", "finish", "describe", "listing", "doctor", "preview", "calibrate", "report"},
     {"looking", "retrying", "backup"},
     {"watch", "stopping", "status"},

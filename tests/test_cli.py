@@ -305,7 +305,7 @@ def test_micro_batch_with_batchnorm_is_refused(cli: Cli) -> None:
         (["data", "prepare", "imagenet"], "imagenet"),
         (["query", "DROP TABLE trials"], "no such database"),
         (["table", "tiny"], "no such database"),
-        (["plan", "tiny", "--db", "postgresql://a:b@127.0.0.1:1/d"], "postgresql://a@127.0.0.1:1/d: cannot be opened"),
+        (["plan", "tiny", "--db", "postgresql://a:b%00c@127.0.0.1:1/d"], "holds a NUL character (%00)"),
         (["plan", "tiny", "--db", "mysql://a:b@c/d"], "--db mysql://…: not a database that tinyablate knows"),
     ],
 )
@@ -315,6 +315,14 @@ def test_wrong_arguments_exit_2(cli: Cli, words: list[str], part: str) -> None:
     done = cli(*words, code=2)
     assert part in done.stderr
     assert done.stdout == ""
+
+
+def test_a_server_that_is_down_is_a_failure(cli: Cli) -> None:
+    """Nothing is wrong with the argument, as far as can be told: exit code 1."""
+    cli.write()
+    err = cli("plan", "tiny", "--db", "postgresql://a:b@127.0.0.1:1/d", code=1).stderr
+    assert err.startswith("error: postgresql://a@127.0.0.1:1/d: cannot be opened: ")
+    assert err.endswith("Connection refused; is --db right, and does the server run?\n")
 
 
 def test_set_changes_the_baseline_and_the_title(cli: Cli) -> None:

@@ -302,6 +302,7 @@ def test_a_signal_before_the_first_trial_is_a_clean_stop(cli: Cli, number: signa
     assert "Traceback" not in err
     wait_for(lambda: workspaces(cli) == before, 10)
     assert states(cli).get("running", 0) == 0
+    assert cli.sql("SELECT count(*) AS n FROM drivers WHERE ended_at IS NULL") == [{"n": 0}]
 
 
 def test_two_signals_in_a_row(cli: Cli) -> None:

@@ -45,9 +45,10 @@ def open(db: str | Path | None = None, *, backend: str = "pandas") -> "Results[A
     from tinyablate.store.location import Location
 
     location = Location.of(db or os.environ.get("TINYABLATE_DB") or DEFAULT_DATABASE)
-    if location.path and not location.path.exists():
+    if location.path and not location.exists():
         how = 'run a sweep first (tinyablate run SWEEP), or name one: tinyablate.open("PATH")'
-        raise StoreError(f"{location.shown}: no such database; {how}")
+        what = "is empty: no database yet" if location.is_empty else "no such database"
+        raise StoreError(f"{location.shown}: {what}; {how}")
     return Results(location, converters[backend])
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tinyablate.errors import StoreError, UsageError
+from tinyablate.errors import UsageError
+from tinyablate.store.asking.mistakes import no_database
 from tinyablate.store.backends import open_backend
 from tinyablate.store.location import Location
 
@@ -14,8 +15,8 @@ def back_up(database: str, file: Path, *, replace: bool = False) -> int:
     does it), DiskFullError.
     """
     location = Location.of(database)
-    if location.path and not location.path.exists():
-        raise StoreError(f"{location.shown}: no such database; name one: --db PATH")
+    if location.path and not location.exists():
+        raise no_database(location)
     if location.path and file.exists() and not replace:
         raise UsageError(f"{file}: is there already; with --force it is replaced, if it is an earlier backup")
     backend = open_backend(location, read_only=True)

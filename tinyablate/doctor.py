@@ -43,14 +43,17 @@ def _packages() -> Iterator[Finding]:
 
 
 def _database(text: str) -> Iterator[Finding]:
-    from tinyablate.store import health
+    from tinyablate.store import health, remedies
     from tinyablate.store.location import Location
     from tinyablate.store.store import open_existing
 
     try:
         location = Location.of(text)
+        if hindrance := remedies.hindrance(location.path) if location.path else "":
+            yield False, f"database {location.shown}: nothing can be stored: {hindrance}"
         if not location.exists():
-            yield True, f"database {location.shown}: none yet"
+            empty = "is empty: " if location.is_empty else ""
+            yield True, f"database {location.shown}: {empty}none yet"
             return
         with open_existing(location) as store:
             checked = store.backend.check()

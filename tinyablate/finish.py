@@ -4,21 +4,25 @@ import contextlib
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from tinyablate import retries
 from tinyablate.describe import size_text
 from tinyablate.dispatch.dispatch import Dispatch
 from tinyablate.dispatch.flights import Tally
-from tinyablate.errors import AwayError, DiskFullError, StoreError, WorkError
+from tinyablate.errors import AwayError, DiskFullError, StoreError, TinyablateError, WorkError
 from tinyablate.estimates import cost_of, devices_of
+from tinyablate.model_facts import splits_of
+from tinyablate.plan import ask, make_plan
+from tinyablate.preflight import check_models
 from tinyablate.run import RunRequest
+from tinyablate.store.location import Location
 from tinyablate.store.parquet import mirror
 from tinyablate.store.store import Store
-from tinyablate.sweep.schema import Sweep
 from tinyablate.tables.collect import collect, printed
 from tinyablate.tables.sequential import extensions, unreached
 from tinyablate.tables.words import counted
-from tinyablate.terminal import say, show
+from tinyablate.terminal import one_line, say, show
 
 INTERRUPTED = 130
 
@@ -34,6 +38,12 @@ def registered(request: RunRequest, store: Store) -> Iterator[None]:
             store.leave()
 
 
+def sign_off(database: str) -> None:
+    """Note that this process, which is registered, is no driver any more; where that cannot be, it is found dead."""
+    with contextlib.suppress(WorkError), Store(database) as store:
+        store.leave()
+
+
 def finish(dispatch: Dispatch, store: Store, *, at_once: bool = False) -> int:
     """Tell what this run came to, refresh the mirror, print the table to stdout; the exit code (0, 1 or 130).
 
@@ -41,7 +51,7 @@ def finish(dispatch: Dispatch, store: Store, *, at_once: bool = False) -> int:
     AwayError.
     """
     request = dispatch.request
-    tell(dispatch.tally)
+    tell(dispatch.tally, request.more)
     if dispatch.unwritten:
         say(
             f"stopped while the database is away: {counted(dispatch.unwritten, 'event')} could not be written; the "
@@ -54,27 +64,30 @@ def finish(dispatch: Dispatch, store: Store, *, at_once: bool = False) -> int:
     if dispatch.stopping:
         return _stopped(dispatch, store, counts)
     if counts["running"]:
-        say(f"{counts['running']} trials are running in another `tinyablate run`; the table fills when they are done")
+        are, they = ("is", "it is") if counts["running"] == 1 else ("are", "they are")
+        running = f"{counted(counts['running'], 'trial')} {are} running in another `tinyablate run`"
+        say(f"{running}; the table fills when {they} done")
     if left := counts["new"] + counts["stale"]:
         say(f"{counted(left, 'trial')} given back by other runs remain: run again to continue")
     for sweep in request.sweeps:
         for phrase in unreached(sweep, extensions(sweep, store)):
-            say(f"{sweep.name}: not reached: {phrase}")
-    show_tables(request.sweeps, store, request.format, request.machine)
+            say(one_line(f"{sweep.name}: not reached: {phrase}"))
+    show_tables(request, store)
     return max(failed_before(request, counts["failed"]), int(left > 0))
 
 
-def tell(tally: Tally) -> None:
-    """What a run's attempts came to, but for those that are in the table."""
+def tell(tally: Tally, more: Sequence[str]) -> None:
+    """What a run's attempts came to, but for those that are in the table; `more` are options of the commands."""
     for key, message in tally.failed.items():
-        say(f"failed: trial {key[:12]}: {first_line(message)}; see: tinyablate show {key[:12]}")
+        see = shlex.join(["tinyablate", "show", key[:12], *more])
+        say(f"failed: trial {key[:12]}: {first_line(message)}; see: {see}")
     if tally.again:
         causes = ", ".join(f"{cause} {count}" for cause, count in tally.again.most_common())
         say(f"{counted(tally.again.total(), 'attempt')} ended early and had another after them: {causes}")
     for note in tally.notes:
         say(note)
     if tally.superseded:
-        say(f"{tally.superseded} results came after their lease was lost; they are kept as superseded")
+        say(f"{counted(tally.superseded, 'result')} came after a lease was lost, and are kept as superseded")
 
 
 def _stopped(dispatch: Dispatch, store: Store, counts: Mapping[str, int]) -> int:
@@ -95,11 +108,35 @@ def _room(dispatch: Dispatch, store: Store) -> str:
     request = dispatch.request
     devices = devices_of(request.device, request.slots, request.trials_per_gpu)
     needed = cost_of(dispatch.look(), store, devices, request.facts).disk_bytes
+    return _room_told(dispatch.trouble, store.home, f"what remains needs about {size_text(needed)}", request)
+
+
+def _room_told(trouble: str, home: Path, needed: str, request: RunRequest) -> str:
     return (
-        f"{first_line(dispatch.trouble)}\n{store.home}: {size_text(shutil.disk_usage(store.home).free)} free; what "
-        f"remains needs about {size_text(needed)} there, for checkpoints and results\n"
-        f"free some, then: tinyablate run {shlex.join(request.words)}"
+        f"{first_line(trouble)}\n{home}: {size_text(shutil.disk_usage(home).free)} free; {needed} there, for "
+        f"checkpoints and results\nfree some, then: tinyablate run {shlex.join(request.words)}"
     )
+
+
+@contextlib.contextmanager
+def full_disk_told(request: RunRequest) -> Iterator[None]:
+    """For what a run does before its first job: a DiskFullError tells as it does later how much is free and needed."""
+    try:
+        yield
+    except DiskFullError as error:
+        home, needed = Location.of(request.database).home, "the sweep needs some"
+        with contextlib.suppress(TinyablateError, OSError):  # a model that is not known yet has to be written down
+            needed = f"the sweep needs about {size_text(_needed(request))}"
+        raise DiskFullError(_room_told(str(error), home, needed, request)) from error
+
+
+def _needed(request: RunRequest) -> int:
+    """Bytes for all of the request's trials: a database in which nothing can be written is not asked what it has."""
+    facts = request.facts or check_models(request.sweeps, request.micro_batch, bool(request.cache_features))
+    asked = [ask(sweep, request.machine) for sweep in request.sweeps]
+    plan = make_plan(asked, {}, splits=splits_of(facts), share=request.share)
+    devices = devices_of(request.device, request.slots, request.trials_per_gpu)
+    return cost_of(plan, None, devices, facts, request.keep_weights).disk_bytes
 
 
 def failed_before(request: RunRequest, failed: int) -> int:
@@ -118,9 +155,15 @@ def refresh(store: Store) -> None:
         say(f"the Parquet mirror could not be written: {error}")
 
 
-def show_tables(sweeps: Sequence[Sweep], store: Store, format: str, machine: str) -> None:
-    """Print the table of each sweep to stdout."""
-    show(printed([collect(sweep, store, machine) for sweep in sweeps], format))
+def show_tables(request: RunRequest, store: Store) -> None:
+    """Print the table of each sweep to stdout. Raises WorkError where that takes nothing."""
+    text = printed([collect(sweep, store, request.machine) for sweep in request.sweeps], request.format)
+    try:
+        show(text)
+    except OSError as error:
+        again = shlex.join(["tinyablate", "table", *request.words])
+        why = f"the table cannot be written to stdout: {error.strerror}"
+        raise WorkError(f"{why}; the results are stored: {again}") from error
 
 
 def first_line(message: str) -> str:

@@ -21,6 +21,7 @@ from tinyablate import bundled
 from tinyablate.datasets import default_home
 from tinyablate.processes import Owner, end_all, is_dead, own_token
 from tinyablate.run import RunRequest
+from tinyablate.signals import SIGNALS, held
 from tinyablate.store.location import Location
 from tinyablate.workspace import Workspace
 
@@ -61,23 +62,13 @@ def driver_command(workspace: Workspace, program: str) -> tuple[list[str], Mappi
     return [sys.executable, str(workspace.code / "workers" / program), str(workspace.root)], environment
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_held: list[int] = []
-
-
-def hold_signals() -> None:
-    """Keep Ctrl-C and SIGTERM waiting until `become_driver`, so that no half-made workspace stays behind."""
-    for number in _SIGNALS:
-        signal.signal(number, lambda number, frame: _held.append(number))
-
-
 def become_driver(workspace: Workspace, program: str = "ray_tune.py") -> None:
-    """Replace this process by the driver; never returns."""
+    """Replace this process by the driver; returns only by KeyboardInterrupt, at a signal that was held before."""
     command, environment = driver_command(workspace, program)
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # what comes from here on waits for the driver
-    if _held:
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what comes from here on waits for the driver
+    if held:
         shutil.rmtree(workspace.root)
         raise KeyboardInterrupt
     os.execve(command[0], command, dict(environment))
@@ -101,7 +92,7 @@ def detach(log: Path) -> int | None:
     """Fork: None in the child, which has a session of its own, no terminal, and `log` for its output; else its pid."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if _held:
+    if held:
         raise KeyboardInterrupt
     pid = os.fork()
     if pid:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shlex
-import signal
 from types import FrameType
 
 from tinyablate.cost import Estimate
@@ -10,15 +9,17 @@ from tinyablate.dispatch.dispatch import Dispatch
 from tinyablate.dispatch.inline import run_inline
 from tinyablate.errors import UsageError, WorkError
 from tinyablate.estimates import cost_of, devices_of, note_cost
-from tinyablate.finish import failed_before, finish, registered, show_tables
-from tinyablate.launch import become_driver, create_workspace, detach, hold_signals, log_file, remove_leftovers
+from tinyablate.finish import failed_before, finish, full_disk_told, registered, show_tables, sign_off
+from tinyablate.launch import become_driver, create_workspace, detach, log_file, remove_leftovers
 from tinyablate.machine import NO_GPU
 from tinyablate.plan import Plan
 from tinyablate.preflight import check_models, find_weights, require_data
 from tinyablate.retries import STOPPED
 from tinyablate.run import RunRequest, note_rules, register
+from tinyablate.signals import hold, on_signals
 from tinyablate.store.location import Location
 from tinyablate.store.store import Store
+from tinyablate.tables.words import counted
 from tinyablate.terminal import duration, say
 
 
@@ -31,9 +32,9 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
     for folder in remove_leftovers():
         say(f"removed what a killed run left in {folder}")
     location = Location.of(request.database)
-    if location.path and not location.exists():
+    if location.path and not location.path.exists():
         say(f"new database: {location.shown}")
-    with Store(location) as store:
+    with full_disk_told(request), Store(location) as store:
         asked = request.asked(store)
         plan = request.plan(asked, store)
         if not plan.jobs:
@@ -47,18 +48,22 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
         estimate = cost_of(plan, store, devices, facts)
         note_cost(plan, estimate, store)
         if launcher == "ray":
-            hold_signals()
+            on_signals(hold)  # so that no half-made workspace stays behind
         say(announcement(request, plan, estimate))
-        if launcher == "inline":
+    if launcher == "inline":
+        with Store(location) as store:
             return start_inline(request, store)
     return leave_terminal(request, location) if detach else launch(request)
 
 
 def launch(request: RunRequest) -> int:
     """Become the driver; never returns."""
-    with Store(request.database) as store:  # known from here on: the driver is this process, though it takes its time
-        store.enter(request.name, request.log)
-    become_driver(create_workspace(request))
+    with full_disk_told(request), Store(request.database) as store:
+        store.enter(request.name, request.log)  # known from here on: the driver is this process
+    try:
+        become_driver(create_workspace(request))
+    finally:  # reached where it did not come to that
+        sign_off(request.database)
     raise AssertionError("unreachable: exec does not return")
 
 
@@ -82,9 +87,10 @@ def nothing_to_do(request: RunRequest, plan: Plan, store: Store) -> int:
     register(store, plan, request.machine)  # cells may be filled by another sweep's trials
     note_rules(request.sweeps, store)
     counts = plan.counts()
-    others = f"; {counts['running']} are running in another `tinyablate run`" if counts["running"] else ""
+    are = "is" if counts["running"] == 1 else "are"
+    others = f"; {counts['running']} {are} running in another `tinyablate run`" if counts["running"] else ""
     say(f"{request.name}: nothing to do: {counts['done']} of {len(plan.trials)} trials are done{others}")
-    show_tables(request.sweeps, store, request.format, request.machine)
+    show_tables(request, store)
     return failed_before(request, counts["failed"])
 
 
@@ -92,9 +98,11 @@ def announcement(request: RunRequest, plan: Plan, estimate: Estimate) -> str:
     """What is about to be run, in a line."""
     counts = plan.counts()
     time = f", about {duration(estimate.seconds)}" if estimate.jobs and not estimate.unknown else ""
-    failed = f", {counts['failed']} failed before and are left" if counts["failed"] else ""
+    are = "is" if counts["failed"] == 1 else "are"
+    failed = f", {counts['failed']} failed before and {are} left" if counts["failed"] else ""
     before = f"{counts['done']} done already{failed}"
-    return f"{request.name}: {plan.to_run} trials to run in {len(plan.jobs)} jobs{time}, {before}"
+    work = f"{counted(plan.to_run, 'trial')} to run in {counted(len(plan.jobs), 'job')}"
+    return f"{request.name}: {work}{time}, {before}"
 
 
 def start_inline(request: RunRequest, store: Store) -> int:
@@ -110,8 +118,7 @@ def start_inline(request: RunRequest, store: Store) -> int:
                 raise KeyboardInterrupt
             dispatch.stop(STOPPED)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, on_signal)
+        on_signals(on_signal)
         with Board(dispatch) as board:
             try:
                 run_inline(dispatch, board.tick)

@@ -20,20 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tinyablate.processes import end_all
+from tinyablate.signals import SIGNALS, hold, ignore_signals, on_signals
 
-
-def leave(number: int, frame: FrameType | None) -> NoReturn:
-    """A signal before the first trial, in the seconds that Ray takes to start: nothing is claimed, so go at once."""
-    print("stopped before the first trial; run again to start", file=sys.stderr, flush=True)
-    end_all(sys.argv[1])
-    shutil.rmtree(sys.argv[1], ignore_errors=True)
-    os._exit(130)  # Ray's start cannot be unwound half-way
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-for each in SIGNALS:
-    signal.signal(each, leave)
+on_signals(hold)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `launch.become_driver`
 
 # Before ray is imported. Tune's loggers, snapshots and progress cost a second a trial; the store replaces them.
@@ -67,11 +56,11 @@ from tinyablate.dispatch import remains
 from tinyablate.dispatch.dispatch import SLICE_SECONDS, Dispatch
 from tinyablate.dispatch.flights import Flight
 from tinyablate.errors import NO_ROOM, TinyablateError, UsageError
-from tinyablate.finish import INTERRUPTED, finish, registered
+from tinyablate.finish import INTERRUPTED, finish, registered, sign_off
 from tinyablate.job import Failed
 from tinyablate.launch import read_request
 from tinyablate.machine import NO_GPU
-from tinyablate.processes import programs, started
+from tinyablate.processes import end_all, programs, started
 from tinyablate.progress import Board
 from tinyablate.run import RunRequest
 from tinyablate.store.store import Store
@@ -369,21 +358,31 @@ def drive(workspace: Workspace) -> int:
     """Run the workspace's request to its end and return the exit code."""
     request = read_request(workspace)
     workspace.request.unlink()  # it may hold the database's password, and nobody needs it any more
-    with Store(request.database) as store:
+    with Store(request.database) as store, registered(request, store):
+        on_signals(lambda number, frame: leave(workspace, request))
         device, slots = start_ray(workspace, request)
-        with registered(request, store):
-            dispatch = Dispatch(request, store, device)
-            with Board(dispatch) as board:
-                driver = Driver(dispatch, board, slots, workspace)
-                compute(driver, dispatch, resources(device, request), workspace)
-            return finish(dispatch, store, at_once=driver.signalled > 1)
+        on_signals(hold)  # what is claimed from here on has to be given back
+        dispatch = Dispatch(request, store, device)
+        with Board(dispatch) as board:
+            driver = Driver(dispatch, board, slots, workspace)
+            compute(driver, dispatch, resources(device, request), workspace)
+        return finish(dispatch, store, at_once=driver.signalled > 1)
+
+
+def leave(workspace: Workspace, request: RunRequest) -> NoReturn:
+    """End at a signal in the seconds that Ray takes to start: nothing is claimed, and its start cannot be unwound."""
+    ignore_signals()
+    say("stopped before the first trial; run again to start")
+    sign_off(request.database)
+    end_all(str(workspace.root))
+    shutil.rmtree(workspace.root, ignore_errors=True)
+    os._exit(INTERRUPTED)
 
 
 def compute(driver: Driver, dispatch: Dispatch, needed: dict[str, float], workspace: Workspace) -> None:
     """Let Tune compute until nothing is left or it is stopped; whatever is under way then is given back."""
-    for number in SIGNALS:
-        signal.signal(number, driver.on_signal)
     try:
+        on_signals(driver.on_signal)
         tune.run(
             tune.with_resources(Worker, needed),
             name="run",
@@ -424,8 +423,7 @@ def main() -> int:
             traceback.print_exc()  # not by Ray's hook, which speaks to processes that are gone
         return 1
     finally:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # what follows takes a moment and ends by itself
+        ignore_signals()
         if sys.platform != "linux":
             ray.shutdown()  # elsewhere processes are found by their command line alone, if at all
         end_all(str(workspace.root))

@@ -3,8 +3,6 @@
 import errno
 import os
 import resource
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from disks import MEBIBYTE, fill
 from reliability.life import ENVIRONMENT, Says, a_checkpoint, fork, new_trial, outcome, register
 from reliability.promise import broken
 from servers import NOBODY, PostgresServer
@@ -21,8 +20,6 @@ from tinyablate.job import Outcome
 from tinyablate.store.records import Claim
 from tinyablate.store.store import Store
 from tinyablate.train import checkpoint
-
-MEBIBYTE = 2**20
 
 
 def large(bytes_each: int = 100_000) -> Outcome:
@@ -45,36 +42,6 @@ def holds(store: Store, claim: Claim) -> None:
     assert broken(store.engine()) == []
     assert store.states([claim.key])[claim.key].state == "running"
     assert store.heartbeat({claim: None}) == set()
-
-
-@pytest.fixture
-def small_disk(temporary: Path) -> Iterator[Callable[[int], Path]]:
-    """Mounts a file system of so many bytes, in memory; skips where that is not allowed."""
-    mounted = list[Path]()
-
-    def mount(size: int) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="disk", dir=temporary))
-        words = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tinyablate-test", str(folder)]
-        try:
-            done = subprocess.run(words, capture_output=True, text=True)
-        except FileNotFoundError as error:
-            pytest.skip(str(error))
-        if done.returncode:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path, leave: int) -> Path:
-    """A file that takes all the room of a small file system but so many bytes."""
-    ballast = folder / "ballast"
-    status = os.statvfs(folder)
-    ballast.write_bytes(bytes(max(0, status.f_bavail * status.f_frsize - leave)))
-    return ballast
 
 
 def test_no_page_left_at_any_statement(tmp_path: Path) -> None:

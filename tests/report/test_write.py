@@ -247,3 +247,21 @@ def test_a_sweeps_name_cannot_write_to_the_terminal(store: Store, tmp_path: Path
         other.register(SweepRecord("d", "a\x1b[2J\nleft out: b", "t", "", False, ""), [], [])
         _, (told,) = found.stored(other)
     assert told.isprintable()
+
+
+def test_a_stored_name_chooses_no_file(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is a path, which an import may bring, is that of no sweep here: no file is opened, nor looked at."""
+    monkeypatch.chdir(work)
+    names = [str(work / "sweeps" / "mine.toml"), "sweeps/mine.toml", str(work / "sweeps"), "sweeps", "../sweeps/mine"]
+    with Store(tmp_path / "a.db") as other:
+        for number, name in enumerate(names):
+            other.register(SweepRecord(f"d{number}", name, "t", "", False, ""), [], [])
+        sweeps, missing = found.stored(other)
+        assert sweeps == []
+        assert sorted(line.partition(": no such sweep")[0] for line in missing) == sorted(
+            f"left out: {name}" for name in names
+        )
+        assert found.stamp((), other) == ""
+        other.register(SweepRecord("real", "mine", "t", "", False, ""), [], [])
+        assert [sweep.name for sweep in found.stored(other)[0]] == ["mine"]
+        assert "mine.toml" in found.stamp((), other)

@@ -171,6 +171,15 @@ def test_a_missing_database_says_what_to_do(tmp_path: Path, postgres_url: str) -
     assert not (tmp_path / "none.db").exists()
 
 
+def test_a_newer_database_is_not_asked(postgres_url: str, tmp_path: Path) -> None:
+    """Its views may mean something else: both versions are named, and the command."""
+    for place in (str(tmp_path / "newer.db"), postgres_url):
+        with Store(place) as newer, newer.backend.transaction() as connection:
+            connection.exec_driver_sql("INSERT INTO schema_version VALUES (99, 0, '9.9')")
+        with pytest.raises(StoreError, match=r"schema version 99, written by tinyablate 9\.9; .*pip install --upgrade"):
+            run_sql(place, "SELECT count(*) FROM trials")
+
+
 # ---- nothing can be written ------------------------------------------------------------------------------------------
 
 WRITES = [

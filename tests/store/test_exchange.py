@@ -354,3 +354,17 @@ def test_a_name_that_no_file_can_have_ends_nothing(store: Store, tmp_path: Path)
     done = CliRunner().invoke(app, ["import", str(out), "--db", str(tmp_path / "new.db")])
     assert (done.exit_code, done.exception) == (0, None)
     assert done.stderr == ""
+
+
+def test_a_sweeps_file_is_replaced_and_never_half(full: Store, tmp_path: Path) -> None:
+    """The next export writes it aside: who reads the earlier one, which a link keeps here, reads it to its end."""
+    folder = export(full, tmp_path / "out")
+    path = folder / "sweeps" / "demo" / "x.toml"
+    before = path.read_bytes()
+    (tmp_path / "read").hardlink_to(path)
+    with full.backend.transaction() as connection:
+        connection.exec_driver_sql("UPDATE sweeps SET text = 'title = 2' WHERE name = 'demo/x'")
+    export(full, folder)
+    assert path.read_text() == "title = 2"
+    assert (tmp_path / "read").read_bytes() == before
+    assert not [each for each in folder.rglob(".*")]

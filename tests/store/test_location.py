@@ -82,6 +82,9 @@ def test_any_password(text: str, user: str, password: str | None, host: str | No
         ("postgresql://me:hidden@ho st/db", r"cannot be read as"),
         (f"postgresql://me:hidden@{'h' * 64}.org/db", r"cannot be read as"),
         ("postgresql://me:hidden@one:1,two:2/db", r"cannot be read as"),
+        ("postgresql://me:hidden%00@host/db", r"holds a NUL character \(%00\)"),
+        ("postgresql://me%00:hidden@host/db", r"holds a NUL character"),
+        ("postgresql://me:hidden@host/db?options=a%00", r"holds a NUL character"),
         (
             "postgresql:/me:hidden@host/db",
             r"neither a path nor a URL, though it looks like one; valid: a file path, sq",
@@ -135,7 +138,7 @@ def test_the_password_is_shown_nowhere(
             f"postgresql://tester:{PASSWORD}@nowhere.invalid/x",
             f"postgresql://tester:{PASSWORD}@127.0.0.1:x/x",
         ):
-            with pytest.raises(StoreError) as error:
+            with pytest.raises((StoreError, AwayError)) as error:
                 open_backend(Location.of(wrong)).version()
             said(error.value)
     texts += [record.getMessage() for record in caplog.records]

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tinyablate import bundled
-from tinyablate.errors import SweepError
+from tinyablate.errors import SweepError, nearest
 from tinyablate.store import schema
 from tinyablate.store.query import Swept, swept
 from tinyablate.store.store import Store
@@ -33,23 +33,28 @@ def stored(store: Store) -> tuple[list[Sweep], list[str]]:
     versions: dict[tuple[str, bool, str], list[Swept]] = {}
     for each in swept(store):
         versions.setdefault((each.name, bool(each.smoke), each.overrides), []).append(each)
-    loaded, missing = list[Sweep](), list[str]()
+    loaded, missing, known = list[Sweep](), list[str](), _names()
     for (name, smoke, overrides), run in sorted(versions.items()):
         if name in NO_FILES:
             continue
-        try:
-            path = bundled.resolve(name)
-        except SweepError as error:
-            missing.append(f"left out: {error.problems[0]}; if its file lies elsewhere, name its path")
+        if name not in known:
+            guess = nearest(name, known)
+            missing.append(f"left out: {name[:200]}: no such sweep{guess}; if its file lies elsewhere, name its path")
             continue
         try:
-            sweep = load(path, smoke=smoke, overrides=overrides.split("\n") if overrides else ())
+            sweep = load(bundled.resolve(name), smoke=smoke, overrides=overrides.split("\n") if overrides else ())
         except SweepError as error:
             missing.append(f"left out: {name}: {error.problems[0]}")
             continue
         loaded.append(sweep)
         missing += _left_out(store, sweep, [each for each in run if each.text != sweep.text])
     return loaded, list(dict.fromkeys(map(line, missing)))  # sweeps' names may come from an import
+
+
+def _names() -> list[str]:
+    """Names of the sweeps here, as far as they can be nothing but names. Stored names, which come from imports too, are
+    looked up only if they are among them: no other may choose a file, as an argument of `bundled.resolve` can."""
+    return [name for name in bundled.names() if not name.endswith(".toml")]
 
 
 def _left_out(store: Store, sweep: Sweep, others: Sequence[Swept]) -> list[str]:
@@ -85,7 +90,8 @@ def stamp(names: Sequence[str], store: Store) -> str:
     """Text that changes when a file of these sweeps does, or of the database's where none is named."""
     if not names:
         with store.backend.read() as connection:
-            found = list(connection.scalars(sa.select(schema.sweeps.c.name).distinct().order_by(schema.sweeps.c.name)))
+            ever = set(connection.scalars(sa.select(schema.sweeps.c.name).distinct()))
+        found = sorted(ever.intersection(_names()))
     else:
         found = list(names)
     return " ".join(_stamp(path) for name in found for path in _files(name))

@@ -13,8 +13,10 @@ ROWS_AT_A_TIME = 2_000
 """That are Python objects: as many as fit a processor's cache, for more take twice as long each."""
 
 
-def answers(connection: sa.Connection, sql: str) -> Iterator[Sequence[Sequence[Any]]]:
-    """The rows of a SELECT, in lists.
+@contextlib.contextmanager
+def answers(connection: sa.Connection, sql: str) -> Iterator[Iterator[Sequence[Sequence[Any]]]]:
+    """The rows of a SELECT, in lists, to be read within the context: its cursor ends before the connection does,
+    whatever interrupts the reading.
 
     From PostgreSQL they come through a cursor of the server's, within the transaction of `connection`: else its driver
     has the whole answer sent at once.
@@ -23,8 +25,7 @@ def answers(connection: sa.Connection, sql: str) -> Iterator[Sequence[Sequence[A
         is_sqlite = connection.dialect.name == "sqlite"
         with contextlib.closing(driver.cursor() if is_sqlite else driver.cursor(name="answers")) as cursor:
             cursor.execute(sql)
-            while rows := cursor.fetchmany(ROWS_AT_A_TIME):
-                yield rows
+            yield iter(lambda: cursor.fetchmany(ROWS_AT_A_TIME), [])
 
 
 def insert_rows(

@@ -1,7 +1,6 @@
 """Results out of a database into a folder of Parquet files, and such a folder's into another database. See `form`."""
 
 import itertools
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
@@ -41,12 +40,13 @@ def export(store: Store, folder: Path, only: Sequence[str] = (), anonymous: bool
         if only:
             change |= {"sweeps": _only({each.name for each in versions})}
         for stem, file in form.files().items():
-            write(folder / f"{stem}.parquet", file.columns, answers(connection, file.sql(trials, sweeps)), "", change)
+            with answers(connection, file.sql(trials, sweeps)) as rows:
+                write(folder / f"{stem}.parquet", file.columns, rows, "", change)
     for name in earlier - texts.keys():
         (folder / name).unlink(missing_ok=True)
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        durable.write(folder / name, text.encode())
     _put_manifest(folder, form.Manifest.of(folder, sorted(texts)))
     return folder
 
@@ -86,9 +86,7 @@ def _make_ready(folder: Path, names: Set[str]) -> set[str]:
 
 
 def _put_manifest(folder: Path, manifest: form.Manifest) -> None:
-    aside = folder / f".{form.MANIFEST}.{os.getpid()}"
-    aside.write_text(manifest.text(), encoding="utf-8")
-    durable.put(aside, folder / form.MANIFEST)
+    durable.write(folder / form.MANIFEST, manifest.text().encode())
 
 
 def _is_inside(name: str) -> bool:
@@ -111,8 +109,8 @@ def _numbered(connection: sa.Connection, trials: str) -> dict[str, Callable[[Any
     """Environments counted from 1: their ids have gaps where one was left out, or was not needed after all."""
     file = form.files()["environments"]
     at = [column.name for column in file.columns].index("id")
-    rows = itertools.chain.from_iterable(answers(connection, file.sql(trials, "TRUE")))
-    ids = {row[at]: number for number, row in enumerate(rows, start=1)}
+    with answers(connection, file.sql(trials, "TRUE")) as rows:
+        ids = {row[at]: number for number, row in enumerate(itertools.chain.from_iterable(rows), start=1)}
     return {"id": ids.get, "environment_id": ids.get}
 
 

@@ -76,10 +76,18 @@ class Location:
         """All of it, with the password, for `of` in another process: never to be shown."""
         return str(self.path) if self.path else self.url.render_as_string(hide_password=False)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a file without a byte, which SQLite takes for a database that nothing was put into yet."""
+        return self.path is not None and self.path.is_file() and not self.path.stat().st_size
+
     def exists(self) -> bool:
-        """Whether a database of tinyablate is there. Raises StoreError where a server cannot be asked."""
+        """Whether a database is there: a file that is not empty; on a server, our tables.
+
+        Raises StoreError or AwayError where a server cannot be asked.
+        """
         if self.path:
-            return self.path.exists()
+            return self.path.exists() and not self.is_empty
         from tinyablate.store.backends.postgresql import Postgresql
 
         backend = Postgresql(self)
@@ -124,6 +132,11 @@ def _server(rest: str) -> Location:
     user, _, password = account.partition(":")
     place, _, options = address.partition("?")
     host_and_port, _, database = place.partition("/")
+    if "\0" in unquote(rest):
+        raise StoreError(
+            "--db postgresql://…: holds a NUL character (%00), which neither a user's name nor a password can have; is "
+            "it the URL that was meant?"
+        )
     found = _ADDRESS.fullmatch(host_and_port)
     if not found or int(found["port"] or 1) not in range(1, 65536) or not _can_be_host(found["host"] or ""):
         raise StoreError(

@@ -1,7 +1,6 @@
 """Typed Parquet files of what the database answers, and the mirror of the views beside it. No file is read back."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -65,15 +64,12 @@ def write(
 
     fields = [pa.field(column.name, arrow_type(column.type)) for column in columns]
     form = pa.schema(fields, {STAMP: stamp.encode()} if stamp else None)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.parquet")
-    try:
+    with durable.aside(path) as aside:
         with pq.ParquetWriter(aside, form, compression="zstd") as writer:
             for group in _groups(rows):
                 batches = [_batch(columns, batch, form, change or {}) for batch in group]
                 writer.write_table(pa.Table.from_batches(batches), GROUP)
         durable.put(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _groups(batches: Iterable[Sequence[Any]]) -> Iterator[Iterator[Sequence[Any]]]:
@@ -117,7 +113,8 @@ def mirror(store: Store) -> Path:
             if _stamp_of(path) != stamp:
                 columns = columns_of(name)
                 sql = f"SELECT {', '.join(column.name for column in columns)} FROM {name}"
-                write(path, columns, answers(connection, sql), stamp)
+                with answers(connection, sql) as rows:
+                    write(path, columns, rows, stamp)
     return folder
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tinyablate.recipe import field_specs
 from tinyablate.store import schema
 from tinyablate.store.asking import Asked, asking
-from tinyablate.store.asking.mistakes import no_database, older
 from tinyablate.store.columns import views
 from tinyablate.store.location import Location
 from tinyablate.store.parquet import arrow_type
@@ -29,19 +28,7 @@ class ReadOnly(Store):
     no database, or one of another version."""
 
     def __init__(self, where: str | Path | Location) -> None:
-        location = Location.of(where)
-        if location.path and not location.path.exists():
-            raise no_database(location.shown)
-        self._attach(location, read_only=True)
-        try:
-            version = self.backend.version()
-            if not version and not location.path:
-                raise no_database(location.shown)
-            if version < schema.SCHEMA_VERSION:
-                raise older(location.shown, version)
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(where, read_only=True)
 
     def arrow(self, sql: str, values: Sequence[Any] = ()) -> "pa.Table":
         """The answer to one SELECT, with `values` for its question marks, see `arrow`. Raises UsageError."""

@@ -24,8 +24,8 @@ from tinyablate import retries
 from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Outcome, Progress
 from tinyablate.processes import own_token
-from tinyablate.store import leases, schema
-from tinyablate.store.asking.mistakes import no_database
+from tinyablate.store import leases, remedies, schema
+from tinyablate.store.asking.mistakes import no_database, older
 from tinyablate.store.backends import open_backend
 from tinyablate.store.drivers import Drivers
 from tinyablate.store.location import Location
@@ -45,17 +45,35 @@ _ENDED = ("failed", "diverged")
 
 
 class Store(Registry, Notes, Drivers):
-    """The results database at `where`, created and migrated on opening. Raises StoreError."""
+    """The results database at `where`, created and migrated on opening; with `read_only` as it is, for reading alone:
+    methods that write raise WorkError.
 
-    def __init__(self, where: str | Path | Location) -> None:
-        self._attach(Location.of(where))
+    Raises StoreError, of one that is read-only also where there is none, or one of another version; WorkError where it
+    cannot be written, AwayError where its server cannot be reached.
+    """
+
+    def __init__(self, where: str | Path | Location, *, read_only: bool = False) -> None:
+        location = Location.of(where)
+        if read_only and location.path and not location.exists():
+            raise no_database(location)
+        self._attach(location, read_only)
         try:
-            self.backend.migrate()
+            if read_only:
+                self._refuse_others()
+            else:
+                self.backend.migrate()
         except BaseException:
             self.close()
             raise
 
-    def _attach(self, location: Location, read_only: bool = False) -> None:
+    def _refuse_others(self) -> None:
+        version = self.backend.version()
+        if not version:
+            raise no_database(self.location)
+        if version < schema.SCHEMA_VERSION:
+            raise older(self.location, version)
+
+    def _attach(self, location: Location, read_only: bool) -> None:
         self.location = location
         self.home, self.trials_folder = location.home, location.trials_folder
         self.owner = own_token()
@@ -293,11 +311,14 @@ class Store(Registry, Notes, Drivers):
 
 
 def open_existing(where: str | Path | Location) -> Store:
-    """The database for a command that only reads; StoreError if there is none, so that no empty one is left behind."""
+    """The database for a command that only reads; StoreError if there is none, so that no empty one is left behind.
+
+    One that cannot be written is opened for reading alone, any other is migrated if it is of an older version.
+    """
     location = Location.of(where)
     if not location.exists():
-        raise no_database(location.shown)
-    return Store(location)
+        raise no_database(location)
+    return Store(location, read_only=bool(location.path and remedies.hindrance(location.path)))
 
 
 _ATTEMPT = [schema.attempts.c[name] for name in (

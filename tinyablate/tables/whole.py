@@ -1,9 +1,9 @@
 """Files that are written whole or not at all, and left alone where they would not change."""
 
 import contextlib
-import os
 from pathlib import Path
 
+from tinyablate import durable
 from tinyablate.errors import UsageError
 
 
@@ -12,14 +12,11 @@ def put(path: Path, content: bytes) -> Path:
     with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return path
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
+        with durable.aside(path) as aside:
+            aside.write_bytes(content)
+            aside.replace(path)
     except OSError as error:
         raise UsageError(f"--out {path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
     return path

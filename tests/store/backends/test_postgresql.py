@@ -1,5 +1,6 @@
 """PostgreSQL's server: which databases are refused and why, what is said when it goes, and its own locks."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -35,7 +36,6 @@ def test_what_cannot_be_opened(postgres: PostgresServer) -> None:
     for url, message in {
         postgres.address("postgres", password="wrong"): f'password authentication failed for user "{USER}"; is --db',
         postgres.address("absent"): r'database "absent" does not exist; make it: CREATE DATABASE absent',
-        f"postgresql://{USER}:{PASSWORD}@127.0.0.1:1/x": r"refused; is --db right, and does the server run\?",
         f"postgresql://{USER}:{PASSWORD}@nowhere.invalid/x": r"failed to resolve host 'nowhere.invalid'",
         f"{good}?nonsense=1": r'invalid connection option "nonsense"',
     }.items():
@@ -43,6 +43,10 @@ def test_what_cannot_be_opened(postgres: PostgresServer) -> None:
             Store(url)
         assert "\n" not in str(error.value)
         assert error.value.exit_code == 2
+    down = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:1/x"
+    with pytest.raises(AwayError, match=r"refused; is --db right, and does the server run\?") as away:
+        Store(down)
+    assert away.value.exit_code == 1
 
 
 def test_other_databases_are_refused(postgres: PostgresServer, postgres_url: str) -> None:
@@ -70,14 +74,40 @@ def test_a_user_who_may_not_make_tables(postgres: PostgresServer, postgres_url: 
         connection.execute("DROP ROLE IF EXISTS guest")
         connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest-pw'")
         url = postgres.address(name_of(postgres_url), "guest", "guest-pw")
-        with pytest.raises(
-            StoreError, match=r'permission denied .*; let its owner run: GRANT ALL ON SCHEMA public TO "g'
-        ):
+        with pytest.raises(StoreError, match="the role guest has no right to make tables in the database") as told:
             Store(url)
-        connection.execute('GRANT ALL ON SCHEMA public TO "guest"')
+        assert "; its owner tester runs there: GRANT CREATE, USAGE ON SCHEMA public TO guest; or: " in str(told.value)
+        assert f"ALTER DATABASE {name_of(postgres_url)} OWNER TO guest (permission denied" in str(told.value)
+        assert "guest-pw" not in str(told.value)
+        connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO guest")
         with Store(url) as store:
             assert len(registered(store)) == 4
         connection.execute("REASSIGN OWNED BY guest TO tester; DROP OWNED BY guest; DROP ROLE guest")
+
+
+def test_a_user_who_may_only_read(postgres: PostgresServer, postgres_url: str) -> None:
+    """What writes says who may not, where, and what the tables' owner has to run; after that it writes."""
+    name = name_of(postgres_url)
+    Store(postgres_url).close()
+    with postgres.connect(name) as connection:
+        connection.execute("DROP ROLE IF EXISTS guest")
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest-pw'")
+        url = postgres.address(name, "guest", "guest-pw")
+        with pytest.raises(StoreError, match=f"the role guest has no right to read the database {name}; tester, whose"):
+            Store(url)
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
+        with Store(url) as store:
+            assert store.states([]) == {}
+            with pytest.raises(WorkError, match=f"the role guest has no right to write to the database {name}") as told:
+                registered(store)
+        said = str(told.value)
+        assert said.startswith(f"postgresql://guest@127.0.0.1:{postgres.port}/{name}: ")
+        assert "guest-pw" not in said
+        _, _, grants = said.partition("tester, whose tables they are, runs there: ")
+        connection.execute(grants.rpartition(" (permission denied")[0].encode())
+        with Store(url) as store:
+            assert len(store.claim([trial.key for trial in registered(store)], "job")) == 4
+        connection.execute("DROP OWNED BY guest; DROP ROLE guest")
 
 
 def test_a_database_without_every_character_is_refused(postgres: PostgresServer) -> None:
@@ -106,7 +136,7 @@ def test_there_or_not(postgres_url: str) -> None:
     Store(postgres_url).close()
     assert location.exists()
     open_existing(postgres_url).close()
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(AwayError, match="cannot be opened"):
         Location.of("postgresql://me@127.0.0.1:1/x").exists()
 
 
@@ -314,6 +344,7 @@ def test_opposite_orders_never_deadlock(
             lambda: in_order(one, [keys[0], keys[1]], barrier), lambda: in_order(two, [keys[1], keys[0]], barrier)
         )
         assert [type(error) for error in errors] == [AwayError], "a deadlock is settled by a second try"
+        assert re.search(r"to do it again: .* waited for each other \(deadlock detected\)", str(errors[0]))
         assert postgres.log().count("ERROR:  deadlock detected") == 1
 
 

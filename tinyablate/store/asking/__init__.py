@@ -36,8 +36,8 @@ def asking(location: Location, sql: str) -> Iterator[Asked]:
     there is no database of ours of this version.
     """
     if location.path:
-        if not location.path.exists():
-            raise no_database(location.shown)
+        if not location.exists():
+            raise no_database(location)
         from tinyablate.store.asking.sqlite import SqliteAsked
 
         with SqliteAsked.of(location.path, sql) as asked:

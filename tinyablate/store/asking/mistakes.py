@@ -2,9 +2,11 @@
 
 import re
 
+from tinyablate import __version__
 from tinyablate.errors import StoreError, nearest
-from tinyablate.store import schema
+from tinyablate.store import remedies, schema
 from tinyablate.store.columns import RENAMED, VIEWS, views
+from tinyablate.store.location import Location
 
 TABLES = [name for name in schema.metadata.tables if not name.startswith("stored_")]
 
@@ -37,14 +39,28 @@ def no_column(name: str, sql: str) -> str:
     return f"no such column: {name}{hint}"
 
 
-def no_database(shown: str) -> StoreError:
+def no_database(location: Location) -> StoreError:
     """What to do where there is none."""
-    return StoreError(f"{shown}: no such database; run a sweep first (tinyablate run SWEEP), or name one: --db PATH")
+    what = "is empty: no database yet" if location.is_empty else "no such database"
+    return StoreError(f"{location.shown}: {what}; run a sweep first (tinyablate run SWEEP), or name one: --db PATH")
 
 
-def older(shown: str, version: int) -> StoreError:
+def older(location: Location, version: int) -> StoreError:
     """What to do about a database of an older schema that is opened for reading alone."""
+    shown = location.shown
+    hindrance = remedies.hindrance(location.path) if location.path else ""
+    cure = (
+        f"{hindrance}, but a copy can be brought to version {schema.SCHEMA_VERSION}: tinyablate backup COPY.db --db "
+        f"{shown}; then: tinyablate status --db COPY.db"
+        if hindrance
+        else f"other commands bring it to version {schema.SCHEMA_VERSION}: tinyablate status --db {shown}"
+    )
+    return StoreError(f"{shown}: has schema version {version}, and is opened for reading alone; {cure}")
+
+
+def newer(shown: str, version: int, writer: object) -> StoreError:
+    """What to do about a database that a later tinyablate, `writer`, has written."""
     return StoreError(
-        f"{shown}: has schema version {version}, and is opened for reading alone; other commands bring it to version "
-        f"{schema.SCHEMA_VERSION}: tinyablate status --db {shown}"
+        f"{shown}: has schema version {version}, written by tinyablate {writer}; this tinyablate {__version__} knows "
+        f"versions up to {schema.SCHEMA_VERSION}. Upgrade: pip install --upgrade tinyablate"
     )

@@ -79,9 +79,9 @@ class PostgresqlAsked:
         with contextlib.closing(open_backend(location, read_only=True)) as backend:
             version = backend.version()
             if not version:
-                raise no_database(location.shown)
+                raise no_database(location)
             if version < schema.SCHEMA_VERSION:
-                raise older(location.shown, version)
+                raise older(location, version)
             with backend.read() as connection:
                 driver = connection.connection.driver_connection
                 assert isinstance(driver, psycopg.Connection)

@@ -1,19 +1,22 @@
 """A SQLite file opened for reading alone: by the file's mode, and by an authorizer that knows what reading is."""
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyablate.errors import UsageError
-from tinyablate.store import schema
+from tinyablate.errors import StoreError, UsageError, WorkError
+from tinyablate.store import remedies, schema
 from tinyablate.store.asking import ROWS, Answer
-from tinyablate.store.asking.mistakes import ONLY_READS, no_column, no_table, older
+from tinyablate.store.asking.mistakes import ONLY_READS, newer, no_column, no_table, older
+from tinyablate.store.location import Location
 
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "foreign_key_list"}
+
+_CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+"""What SQLite says, for short, where a reader cannot make the files that it wants beside the database."""
 
 MAPPED_BYTES = 2**31
 """So much of a file is read as memory, as far as SQLite was built to: a scan of millions of rows takes half as long."""
@@ -31,13 +34,15 @@ class SqliteAsked:
         """The database at `path`; see `asking`."""
         connection = connect(path)
         try:
-            _refuse_older(connection, path)
+            _refuse_others(connection, path)
             connection.set_authorizer(_authorize)
             connection.set_progress_handler(lambda: 0, 1_000_000)  # lets Ctrl-C in
             yield cls(connection)
         except (sqlite3.Error, UnicodeError) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # Ctrl-C, which SQLite swallowed
                 raise KeyboardInterrupt from error
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
+                raise WorkError(remedies.damaged(path, str(error))) from error
             raise UsageError(f"query: {_explained(str(error), sql)}") from error
         finally:
             connection.close()
@@ -58,8 +63,9 @@ def _batches(cursor: sqlite3.Cursor) -> Iterator[Sequence[Sequence[Any]]]:
 def connect(path: Path) -> sqlite3.Connection:
     """The database at `path`, opened read-only; also in a folder that we may not write in, such as a colleague's.
 
-    There SQLite cannot make its -shm file; but without a -wal file nobody has the database open, so that it may be
-    taken for one that does not change. It may be used by several threads, one at a time.
+    There SQLite cannot make its -shm file; but without anything in a -wal file nobody writes to the database, so that
+    it may be taken for one that does not change. It may be used by several threads, one at a time. Raises StoreError
+    where what was committed stands in such a file, and cannot be read.
     """
     for options in ("mode=ro", "mode=ro&immutable=1"):
         uri = f"{path.as_uri()}?{options}"
@@ -67,10 +73,13 @@ def connect(path: Path) -> sqlite3.Connection:
         try:
             connection.execute("SELECT count(*) FROM sqlite_master")
             connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
-        except sqlite3.OperationalError:
-            if "immutable" in options or Path(f"{path}-wal").exists() or _is_writable(path.parent):
+        except sqlite3.OperationalError as error:
+            hindered = error.sqlite_errorcode & 0xFF in _CANNOT_WRITE and not remedies.may_write(path.parent)
+            if "immutable" in options or not hindered:
                 break
             connection.close()
+            if said := remedies.unread(path):
+                raise StoreError(said) from error
         except sqlite3.DatabaseError:
             break  # whoever asks is told
         else:
@@ -78,17 +87,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _is_writable(folder: Path) -> bool:
-    """Whether somebody might open a database there and change it, ourselves included."""
-    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _refuse_older(connection: sqlite3.Connection, path: Path) -> None:
+def _refuse_others(connection: sqlite3.Connection, path: Path) -> None:
     """A question to the views of another version would be answered by SQLite's complaints about columns."""
-    with contextlib.suppress(sqlite3.Error):  # no database of ours: SQLite's own words are better
-        (version,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-        if version is not None and version < schema.SCHEMA_VERSION:
-            raise older(str(path), version)
+    with contextlib.suppress(sqlite3.OperationalError):  # no database of ours: SQLite's own words are better
+        last = "SELECT version, tinyablate FROM schema_version ORDER BY version DESC LIMIT 1"
+        version, writer = connection.execute(last).fetchone() or (schema.SCHEMA_VERSION, "")
+        if version < schema.SCHEMA_VERSION:
+            raise older(Location.of(path), version)
+        if version > schema.SCHEMA_VERSION:
+            raise newer(str(path), version, writer)
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: object) -> int:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tinyablate import __version__
 from tinyablate.errors import StoreError, TinyablateError
 from tinyablate.store import schema
+from tinyablate.store.asking.mistakes import newer
 from tinyablate.store.location import Location
 
 logging.getLogger("sqlalchemy.pool").setLevel(
@@ -129,10 +130,7 @@ def refuse_newer(location: Location, connection: sa.Connection, version: int) ->
         return
     table = schema.schema_version.c
     writer = connection.scalar(sa.select(table.tinyablate).where(table.version == version))
-    raise StoreError(
-        f"{location.shown}: has schema version {version}, written by tinyablate {writer}; this tinyablate "
-        f"{__version__} knows versions up to {schema.SCHEMA_VERSION}. Upgrade: pip install --upgrade tinyablate"
-    )
+    raise newer(location.shown, version, writer)
 
 
 def applied(version: int, at: float) -> dict[str, object]:

@@ -35,13 +35,25 @@ _ALONE = int.from_bytes(b"ablation")
 """Key of the advisory lock that `alone` takes; such locks belong to one database of a server."""
 
 # SQLSTATEs, from the appendix "PostgreSQL Error Codes" of its manual.
-_AWAY = ("08", "57P0", "53300", "40001", "40P01", "25P03")
-"""Connection lost, server shut down or starting, no connection left; and what a second try settles: a deadlock, a
-conflict, a transaction that this process left open while it was stopped."""
+_AWAY = ("08", "57P0", "53300")
+"""Connection lost, server shut down or starting, no connection left."""
+_AGAIN = {
+    "40001": "a change of another process came between",
+    "40P01": "it and another process waited for each other",
+    "25P03": "this process left a transaction open, as if it had been stopped, and the server ended it",
+}
+"""What a second try settles."""
 _DISK_FULL = "53100"
 _BUSY = ("55P03", "57014", "25006")
 """Locked for too long, cancelled, a server that for the time being is for reading alone."""
 _NOT_ALLOWED = "42501"
+
+_DOWN = (
+    "Connection refused", "Connection reset", "No such file or directory", "timeout expired", "timed out",
+    "unreachable", "No route to host", "Host is down", "closed the connection unexpectedly", "starting up",
+    "shutting down", "not yet accepting", "recovery mode", "too many clients", "reserved for",
+)  # fmt: skip
+"""Words of errors at connecting, which come without an SQLSTATE, where nothing need be wrong with the URL."""
 
 
 class Postgresql:
@@ -87,12 +99,25 @@ class Postgresql:
         state = _state(error)
         if state == _DISK_FULL:
             return DiskFullError(f"{self.location.shown}: no room for results on its disk ({self._said(error)})")
+        if state in _AGAIN:
+            return AwayError(
+                f"{self.location.shown}: has undone this write to do it again: {_AGAIN[state]} ({self._said(error)})"
+            )
         if _is_away(error, state):
             return AwayError(f"{self.location.shown}: cannot be reached at present: {self._said(error)}")
-        if state in (*_BUSY, _NOT_ALLOWED):
-            kind = AwayError if state in _BUSY else WorkError
-            return kind(f"the database cannot be written: {self._said(error)}; run again to continue")
-        return None
+        if state in _BUSY:
+            return AwayError(f"the database cannot be written: {self._said(error)}; run again to continue")
+        return WorkError(self._not_allowed(self._said(error))) if state == _NOT_ALLOWED else None
+
+    def _not_allowed(self, said: str) -> str:
+        """That the role may not write, or make or change tables, and who can let it: asked by a connection of its own,
+        for the one that failed is in no state to."""
+        try:
+            with self.engine.connect() as connection:
+                rights = connection.exec_driver_sql(_RIGHTS).one()
+        except sa.exc.SQLAlchemyError:
+            return f"{self.location.shown}: {said}"
+        return f"{self.location.shown}: {_allowing(rights)} ({said})"
 
     def _said(self, error: sa.exc.DBAPIError) -> str:
         """What the server said, or libpq without its question (is the server running?), in one line; should the
@@ -137,13 +162,14 @@ class Postgresql:
         if state in (_DISK_FULL, "55P03"):
             return self._explain(error)
         if state == _NOT_ALLOWED:
-            user = self.location.url.username or "USER"
-            return StoreError(f'{where}: {said}; let its owner run: GRANT ALL ON SCHEMA public TO "{user}"')
+            return StoreError(self._not_allowed(said))
         if state in ("42703", "42P01"):  # a table schema_version without our columns
             return StoreError(f"{where}: is a database of another program; choose another --db")
         if "does not exist" in said and "database" in said:
             return StoreError(f"{where}: cannot be opened: {said}; make it: CREATE DATABASE {self.location.name}")
-        return StoreError(f"{where}: cannot be opened: {said}; is --db right, and does the server run?")
+        is_down = state.startswith(_AWAY) or any(word in said for word in _DOWN)
+        kind = AwayError if is_down else StoreError
+        return kind(f"{where}: cannot be opened: {said}; is --db right, and does the server run?")
 
     # ---- health --------------------------------------------------------------------------------------------------
 
@@ -197,6 +223,39 @@ def _engine(location: Location, read_only: bool) -> sa.Engine:
         connection.commit()
 
     return engine
+
+
+_RIGHTS = """
+SELECT quote_ident(current_user) AS role, quote_ident(current_database()) AS database,
+    (SELECT quote_ident(rolname) FROM pg_roles WHERE oid = d.datdba) AS owner,
+    coalesce(c.relnamespace::regnamespace::text, quote_ident(current_schema()), 'public') AS schema,
+    c.oid IS NOT NULL AS made,
+    (SELECT quote_ident(rolname) FROM pg_roles WHERE oid = c.relowner) AS maker,
+    coalesce(pg_has_role(c.relowner, 'USAGE'), false) AS is_maker,
+    coalesce(has_table_privilege(c.oid, 'SELECT'), false) AS reads,
+    coalesce(has_table_privilege(c.oid, 'INSERT'), false) AS writes
+FROM pg_database d LEFT JOIN pg_class c ON c.oid = to_regclass('schema_version') WHERE d.datname = current_database()
+"""
+"""Who this role is, whose the database and the tables are, and what the role may do with them."""
+
+
+def _allowing(rights: Any) -> str:
+    """What the role has no right to, and the statements by which the owner gives it."""
+    role, schema_name = rights.role, rights.schema
+    if not rights.made:
+        return (
+            f"the role {role} has no right to make tables in the database {rights.database}; its owner {rights.owner} "
+            f"runs there: GRANT CREATE, USAGE ON SCHEMA {schema_name} TO {role}; or: ALTER DATABASE {rights.database} "
+            f"OWNER TO {role}"
+        )
+    if rights.writes and not rights.is_maker:
+        return f"only {rights.maker}, whose tables they are, can change what they are made of; not the role {role}"
+    what = "write to" if rights.reads else "read"
+    return (
+        f"the role {role} has no right to {what} the database {rights.database}; {rights.maker}, whose tables they "
+        f"are, runs there: GRANT USAGE ON SCHEMA {schema_name} TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL "
+        f"TABLES IN SCHEMA {schema_name} TO {role}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema_name} TO {role}"
+    )
 
 
 def _state(error: sa.exc.DBAPIError) -> str:

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from tinyablate import durable
-from tinyablate.errors import AwayError, DiskFullError, StoreError, TinyablateError, WorkError
-from tinyablate.store import schema
+from tinyablate.errors import NO_ROOM, AwayError, DiskFullError, StoreError, TinyablateError, WorkError
+from tinyablate.store import remedies, schema
 from tinyablate.store.asking import sqlite as reader
 from tinyablate.store.backends import backend
 from tinyablate.store.backends.backend import Finding, begun, connected, explained
@@ -29,8 +29,6 @@ _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOER
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
-HEADER = b"SQLite format 3\0"
-
 
 class Sqlite:
     """The SQLite file at `location`; see `backend.Backend`."""
@@ -43,6 +41,9 @@ class Sqlite:
         if not read_only:
             self._make_home()
             refuse_network(location.home)
+            self._refuse_unwritable()
+            if location.is_empty:
+                print(f"{self.path}: is empty: taken as a new database", file=sys.stderr)
         self.engine = _engine(self.path, read_only)
         watch(self.engine)
 
@@ -51,6 +52,11 @@ class Sqlite:
             self.location.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.path}: cannot create its folder: {error.strerror}") from error
+
+    def _refuse_unwritable(self) -> None:
+        if hindrance := remedies.hindrance(self.path):
+            kind = WorkError if self.path.exists() else StoreError
+            raise kind(remedies.unwritable(self.path, hindrance))
 
     def close(self) -> None:
         self.engine.dispose()
@@ -82,8 +88,10 @@ class Sqlite:
         if code in _NO_ROOM:
             return DiskFullError(f"{self.path}: no room for results on the disk ({error.orig})")
         if code in _DAMAGED:
-            return WorkError(f"{self.path}: is damaged ({error.orig}); see: tinyablate doctor")
+            return WorkError(remedies.damaged(self.path, str(error.orig)))
         if isinstance(error, sa.exc.OperationalError) and code != sqlite3.SQLITE_ERROR:  # that is wrong SQL
+            if code not in _BUSY and (hindrance := remedies.hindrance(self.path)):
+                return WorkError(remedies.unwritable(self.path, hindrance))
             kind = AwayError if code in _BUSY else WorkError
             return kind(f"the database cannot be written: {error.orig}; run again to continue")
         return None
@@ -121,7 +129,9 @@ class Sqlite:
             connection.execute(sa.insert(schema.schema_version), backend.applied(target, time.time()))
 
     def _explain_opening(self, error: sa.exc.DBAPIError) -> TinyablateError | None:
-        if getattr(error.orig, "sqlite_errorcode", None) in _NO_ROOM | _BUSY:
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        was_ours = code == sqlite3.SQLITE_NOTADB and remedies.was_migrated(self.path)
+        if code in _NO_ROOM | _BUSY or code == sqlite3.SQLITE_CORRUPT or was_ours:
             return self._explain(error)
         if isinstance(error, sa.exc.DatabaseError) and not isinstance(error, sa.exc.IntegrityError):
             return StoreError(f"{self.path}: not a usable SQLite database: {error.orig}; is --db right?")
@@ -150,30 +160,36 @@ class Sqlite:
         target = path.expanduser().absolute()
         if target.is_dir():
             raise StoreError(f"{target}: is a folder; name a file in it, such as {target}/{self.path.name}")
-        if target.exists() and (target.samefile(self.path) or not _is_database(target)):
+        if target.exists() and (target.samefile(self.path) or not remedies.is_database(target)):
             raise StoreError(f"{target}: is there already, and no backup; choose another name")
         if Path(f"{target}-wal").exists():
             raise StoreError(f"{target}: is a database in use (there is a {target.name}-wal); choose another name")
         self._copy(target)
 
     def _copy(self, target: Path) -> None:
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self.read() as source, contextlib.closing(sqlite3.connect(aside)) as copy:
-                cast(sqlite3.Connection, source.connection.driver_connection).backup(copy)
-                copy.execute("PRAGMA journal_mode=DELETE")  # one file, also where nothing may be made beside it
-                (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
-            if verdict != "ok":
-                raise StoreError(f"{self.path}: is damaged ({verdict}); no backup was made")
-            durable.put(aside, target)
+            with durable.aside(target) as aside:
+                aside.touch()  # SQLite does not say why it cannot
+                self._copy_to(aside)
+                durable.put(aside, target)
         except OSError as error:
-            raise StoreError(f"{target}: the backup cannot be written: {error.strerror}") from error
+            kind = DiskFullError if error.errno in NO_ROOM else StoreError
+            raise kind(f"{target}: the backup cannot be written: {error.strerror}") from error
         except sqlite3.Error as error:
+            if error.sqlite_errorcode in _DAMAGED:
+                raise StoreError(f"{remedies.damaged(self.path, str(error))}; no backup was made") from error
             kind = DiskFullError if error.sqlite_errorcode in _NO_ROOM else StoreError
             raise kind(f"{target}: the backup cannot be written: {error}") from error
-        finally:
-            aside.unlink(missing_ok=True)
+
+    def _copy_to(self, aside: Path) -> None:
+        """All that is committed, examined, in a file of its own."""
+        with self.read() as source, contextlib.closing(sqlite3.connect(aside)) as copy:
+            cast(sqlite3.Connection, source.connection.driver_connection).backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, also where nothing may be made beside it
+            (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreError(f"{remedies.damaged(self.path, verdict)}; no backup was made")
 
 
 def _engine(path: Path, read_only: bool) -> sa.Engine:
@@ -197,11 +213,6 @@ def _engine(path: Path, read_only: bool) -> sa.Engine:
 def _version(connection: sa.Connection) -> int:
     exists = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").first()
     return connection.scalar(sa.select(sa.func.max(schema.schema_version.c.version))) or 0 if exists else 0
-
-
-def _is_database(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(HEADER)) == HEADER
 
 
 def refuse_network(folder: Path) -> None:

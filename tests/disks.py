@@ -14,18 +14,19 @@ NewDisk = Callable[[int], Path]
 
 
 @pytest.fixture
-def small_disk(temporary: Path) -> Iterator[NewDisk]:
-    """Mounts a file system of so many bytes, in memory; skips where that is not allowed."""
+def small_disk() -> Iterator[NewDisk]:
+    """Mounts a file system of so many bytes, in memory, on a short path; skips where that is not allowed."""
     mounted = list[Path]()
 
     def mount(size: int) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="disk", dir=temporary))
+        folder = Path(tempfile.mkdtemp(prefix="d", dir="/tmp"))
         words = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tinyablate-test", str(folder)]
         try:
             done = subprocess.run(words, capture_output=True, text=True)
         except FileNotFoundError as error:
             pytest.skip(str(error))
         if done.returncode:
+            folder.rmdir()
             pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
         mounted.append(folder)
         return folder
@@ -33,6 +34,7 @@ def small_disk(temporary: Path) -> Iterator[NewDisk]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
 
 
 def fill(folder: Path, leave: int) -> Path:

@@ -239,6 +239,19 @@ def test_an_empty_file(work: Cli) -> None:
     assert "new database:" not in err
 
 
+def test_no_room_for_temporary_files(work: Cli, small_disk: NewDisk) -> None:
+    """A run whose TMPDIR is full says so and what to do; nothing is left there, and no driver in the database."""
+    folder = small_disk(MEBIBYTE)
+    done = work("run", "tiny", code=1, TMPDIR=str(folder), **NOOP)
+    wanted = (
+        f"error: {folder}: the run finds no place for its temporary files: No space left on device; free some there"
+    )
+    assert wanted in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(folder.glob("tinyablate-*")) == []
+    assert work.sql("SELECT count(*) AS n FROM drivers WHERE ended_at IS NULL") == [{"n": 0}]
+
+
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ process that execs is a fork, in a session of its own.
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import pickle
@@ -19,6 +20,7 @@ from pathlib import Path
 import tinyablate
 from tinyablate import bundled
 from tinyablate.datasets import default_home
+from tinyablate.errors import WorkError
 from tinyablate.processes import Owner, end_all, is_dead, own_token
 from tinyablate.run import RunRequest
 from tinyablate.signals import SIGNALS, held
@@ -29,8 +31,20 @@ _PREFIX = "tinyablate-"
 
 
 def create_workspace(request: RunRequest) -> Workspace:
-    """A new folder with the code as it is now and the request in it, owned by this process."""
-    workspace = Workspace(Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=_temporary())))
+    """A new folder with the code as it is now and the request in it, owned by this process. Raises WorkError."""
+    root = None
+    try:
+        root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=_temporary()))
+        return _fill(Workspace(root), request)
+    except OSError as error:
+        if root:
+            shutil.rmtree(root, ignore_errors=True)
+        why = error.strerror or os.strerror(errno.ENOSPC)  # shutil's has none
+        advice = "free some there, or set TMPDIR to another folder with a short path"
+        raise WorkError(f"{_temporary()}: the run finds no place for its temporary files: {why}; {advice}") from error
+
+
+def _fill(workspace: Workspace, request: RunRequest) -> Workspace:
     workspace.owner.write_text(own_token())
     package = Path(tinyablate.__file__).parent
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "_bundled")

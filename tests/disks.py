@@ -1,5 +1,6 @@
 """Small file systems of a test's own, in memory: filled, or made read-only. Root is refused nothing by permissions."""
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -38,11 +39,18 @@ def small_disk() -> Iterator[NewDisk]:
 
 
 def fill(folder: Path, leave: int) -> Path:
-    """A file that takes all the room of a small file system but so many bytes."""
+    """A file that takes all the room of a small file system but so many bytes, whatever is written beside it."""
     ballast = folder / "ballast"
-    status = os.statvfs(folder)
-    ballast.write_bytes(bytes(max(0, status.f_bavail * status.f_frsize - leave)))
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while (room := free(folder) - leave) > 0:
+            file.write(bytes(min(room, 2**16)))
     return ballast
+
+
+def free(folder: Path) -> int:
+    """Bytes that are left there."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 def make_read_only(folder: Path) -> None:

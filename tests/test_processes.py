@@ -14,6 +14,7 @@ from driven import ELSEWHERE, begun, sweep, token, trials
 from tinyablate import launch
 from tinyablate.processes import Owner, is_dead, own_machine, own_token, shown, started
 from tinyablate.store.store import Store
+from tinyablate.workspace import Workspace
 
 BOOT, _, NAMESPACE = own_machine().partition(".")
 OTHER_BOOT = f"{'0' * len(BOOT)}.{NAMESPACE}"
@@ -80,11 +81,12 @@ def test_a_lease_of_another_machine_of_our_name_holds(tmp_path: Path) -> None:
 
 
 def test_workspaces_of_an_earlier_boot_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a live process stay, as do those of another container; what a boot ago was left behind goes."""
+    """Those of a live process stay, as do those of another container that were used today; others go."""
     monkeypatch.setattr(launch, "_temporary", lambda: str(tmp_path))
     owners = {
         "ours": own_token(),
         "container": of(1, "1", OTHER_NAMESPACE),
+        "silent": of(1, "1", OTHER_NAMESPACE),
         "rebooted": of(os.getpid(), "1", OTHER_BOOT),
         "dead": of(os.getpid(), "1", own_machine()),
     }
@@ -92,5 +94,7 @@ def test_workspaces_of_an_earlier_boot_are_removed(tmp_path: Path, monkeypatch: 
         root = tmp_path / f"tinyablate-{os.getuid()}-{name}"
         root.mkdir()
         (root / "owner").write_text(owner)
-    assert sorted(root.name.rpartition("-")[2] for root in launch.remove_leftovers()) == ["dead", "rebooted"]
+        os.utime(root / "owner", (1, 1))
+    Workspace(tmp_path / f"tinyablate-{os.getuid()}-container").show_alive()
+    assert sorted(root.name.rpartition("-")[2] for root in launch.remove_leftovers()) == ["dead", "rebooted", "silent"]
     assert len(list(tmp_path.iterdir())) == 2

@@ -82,6 +82,15 @@ def test_the_options_of_a_run_are_told_from_what_is_stored(
     assert load(file, smoke=way.smoke, overrides=overrides, seeds=seeds, null_rows=null_rows).digest == sweep.digest
 
 
+def test_a_null_row_of_the_files_own_is_told_apart(store: Store, file: Path) -> None:
+    """Its label is that of rows of --null-rows, which are counted without it; seeds downwards are found too."""
+    file.write_text(f'{TINY}[[rows]]\nlabel = "Default, other seeds"\nseeds = [100, 101, 102]\n')
+    known(store, load(file, null_rows=2))
+    known(store, load(file, seeds=tuple(range(9, -1, -1)), null_rows=1))
+    found = {" ".join(options_of(way)) for way in ways(store, "tiny")}
+    assert found == {"--null-rows 2", "--seeds 9,8,7,6,5,4,3,2,1,0 --null-rows 1"}
+
+
 def test_every_command_that_is_proposed_has_them(store: Store, file: Path) -> None:
     """A run with --seeds goes on, is put back, is shown and is told apart from the run without."""
     plain, other = known(store, load(file)), known(store, load(file, seeds=(5,)))

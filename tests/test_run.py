@@ -63,6 +63,15 @@ def states(cli: Cli) -> dict[str, int]:
     return {}
 
 
+def signed_on(cli: Cli) -> int:
+    """Number of drivers that the database ever had."""
+    path = cli.folder / "results" / "ablations.db"
+    if path.exists():
+        with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
+            return int(connection.execute("SELECT count(*) FROM drivers").fetchone()[0])
+    return 0
+
+
 def begun(cli: Cli) -> int:
     """Jobs that have begun to compute."""
     path = cli.folder / "results" / "ablations.db"
@@ -303,6 +312,27 @@ def test_a_signal_before_the_first_trial_is_a_clean_stop(cli: Cli, number: signa
     wait_for(lambda: workspaces(cli) == before, 10)
     assert states(cli).get("running", 0) == 0
     assert cli.sql("SELECT count(*) AS n FROM drivers WHERE ended_at IS NULL") == [{"n": 0}]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])  # before the driver has opened the database, and after
+def test_two_signals_wait_for_no_locked_database(cli: Cli, seconds: float) -> None:
+    """While another process holds the database, two of Ctrl-C end a run that starts at once, by 130."""
+    cli.write()
+    before = workspaces(cli)
+    process = cli.start("run", "tiny", **SLOW)
+    wait_for(lambda: signed_on(cli))
+    with contextlib.closing(sqlite3.connect(cli.folder / "results" / "ablations.db")) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        since = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - since < 30, "a lock is waited for 30 s and more"
+    assert "Traceback" not in err
+    assert workspaces(cli) == before
 
 
 def test_two_signals_in_a_row(cli: Cli) -> None:

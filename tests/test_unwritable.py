@@ -127,6 +127,8 @@ def test_results_that_a_killed_run_left_beside_the_file(disk: Path) -> None:
     for reads in (lambda: open_existing(path), lambda: run_sql(path, COUNT)):
         with pytest.raises(StoreError, match=r"a\.db: its latest results are still in \S+a\.db-wal.*; copy both: cp "):
             reads()
+    with pytest.raises(WorkError, match=r"a\.db: its latest results are still in \S+a\.db-wal"):
+        Store(path)
     make_writable(disk)
     with Store(path):
         pass
@@ -148,6 +150,14 @@ def test_nothing_is_made_on_a_read_only_disk(work: Cli, disk: Path) -> None:
     assert err.endswith("cannot create its folder: Read-only file system\n")
     err = here("backup", f"{disk}/copy.db", code=2)
     assert err == f"error: {disk}/copy.db: the backup cannot be written: Read-only file system\n"
+
+
+def test_an_empty_file_on_a_read_only_disk(disk: Path) -> None:
+    """There is nothing to copy."""
+    (disk / "a.db").touch()
+    make_read_only(disk)
+    with pytest.raises(WorkError, match=r"a\.db: cannot be made: its file system is read-only; choose another place"):
+        Store(disk / "a.db")
 
 
 def test_an_older_database_on_a_read_only_disk(disk: Path) -> None:

@@ -42,7 +42,7 @@ def _words(connection: sa.Connection, sweep: Any) -> tuple[str, ...]:
     for index, label, seed in connection.execute(wanted.where(c.sweep_id == sweep.id).order_by(c.row_index, t.seed)):
         of_rows.setdefault((index, label), []).append(seed)
     sets = list(dict.fromkeys(map(tuple, of_rows.values())))[:MOST_SETS]
-    null_rows = sum(NULL_ROW in label for _, label in of_rows)
+    null_rows = sum(NULL_ROW in label for _, label in of_rows)  # the file may have such of its own
     seeds, null_rows = asked_with(sweep.digest, *asked, sets, null_rows)
     words = [] if seeds is None else ["--seeds", listed(seeds)]
     return (*words, *(["--null-rows", str(null_rows)] if null_rows else []))

@@ -266,8 +266,9 @@ def _counts(connection: sa.Connection, store: Store) -> Counter[tuple[str, str]]
         "SELECT DISTINCT s.digest, t.id, t.owner, t.lease_until FROM sweeps s "
         "JOIN stored_cells c ON c.sweep_id = s.id JOIN stored_trials t ON t.id = c.trial_id WHERE t.state = 'running'"
     )
+    holds = store.leases_now()
     for digest, _, owner, until in connection.execute(running):
-        counts[digest, "running" if store.lease_holds(owner, until) else "pending"] += 1
+        counts[digest, "running" if holds(owner, until) else "pending"] += 1
     return counts
 
 
@@ -319,6 +320,7 @@ def _running(connection: sa.Connection, store: Store, sweeps: Collection[str]) -
         "AND EXISTS (SELECT 1 FROM stored_cells c JOIN sweeps s ON s.id = c.sweep_id "
         "WHERE c.trial_id = t.id AND s.digest IN :sweeps) ORDER BY a.owner, a.id"
     ).bindparams(sa.bindparam("sweeps", expanding=True))
+    holds = store.leases_now()
     rows = [
         (
             key[:12],
@@ -331,7 +333,7 @@ def _running(connection: sa.Connection, store: Store, sweeps: Collection[str]) -
         for key, number, owner, epoch, speed, started, holder, until in connection.execute(
             query, {"sweeps": sorted(sweeps)}
         )
-        if store.lease_holds(holder, until)
+        if holds(holder, until)
     ]
     return columns_text(("trial", "attempt", "driver", "epoch", "images/s", "for"), rows) if rows else ""
 

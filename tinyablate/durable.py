@@ -1,6 +1,7 @@
 """What has been written is on the disk, also after a power cut, and a file is either whole or not there."""
 
 import contextlib
+import math
 import os
 import re
 import time
@@ -10,6 +11,9 @@ from pathlib import Path
 
 from tinyablate import faults
 from tinyablate.processes import own_token, started
+
+LOOK_SECONDS = 60.0
+"""A folder is looked through for what dead processes left at most so often."""
 
 ABANDONED_SECONDS = 24 * 3600
 """A file that was written aside and untouched for so long is nobody's, wherever its process ran."""
@@ -69,11 +73,17 @@ def _self() -> tuple[int, str, str]:
     return int(pid), start, f"{zlib.crc32(':'.join([host, *machine]).encode()):08x}"
 
 
+_hidden: dict[Path, tuple[float, list[str]]] = {}
+"""Folder -> when it was looked through, and what had a hidden name: a report writes thousands of files into one."""
+
+
 def _left(folder: Path, stem: str) -> list[Path]:
-    try:
-        return [folder / name for name in os.listdir(folder) if name.startswith(stem)]
-    except OSError:  # whoever writes there is told
-        return []
+    looked, names = _hidden.get(folder, (-math.inf, []))
+    if time.monotonic() - looked > LOOK_SECONDS:
+        with contextlib.suppress(OSError):  # whoever writes there is told
+            names = [name for name in os.listdir(folder) if name.startswith(".")]
+        _hidden[folder] = time.monotonic(), names
+    return [folder / name for name in names if name.startswith(stem)]
 
 
 def _is_abandoned(path: Path, end: str) -> bool:

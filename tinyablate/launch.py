@@ -29,6 +29,9 @@ from tinyablate.workspace import Workspace
 
 _PREFIX = "tinyablate-"
 
+SILENT_SECONDS = 24 * 3600
+"""A driver that has not shown itself for so long, by `Workspace.show_alive`, is gone, wherever it ran."""
+
 
 def create_workspace(request: RunRequest) -> Workspace:
     """A new folder with the code as it is now and the request in it, owned by this process. Raises WorkError."""
@@ -36,9 +39,11 @@ def create_workspace(request: RunRequest) -> Workspace:
     try:
         root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=_temporary()))
         return _fill(Workspace(root), request)
-    except OSError as error:
+    except BaseException as error:
         if root:
             shutil.rmtree(root, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         why = error.strerror or os.strerror(errno.ENOSPC)  # shutil's has none
         advice = "free some there, or set TMPDIR to another folder with a short path"
         raise WorkError(f"{_temporary()}: the run finds no place for its temporary files: {why}; {advice}") from error
@@ -130,11 +135,13 @@ def workspaces() -> Iterator[tuple[Path, str]]:
 def is_abandoned(root: Path, owner: str) -> bool:
     """Whether a workspace belongs to nobody: its owner is dead, or it has had none for an hour (killed while made).
 
-    The owner in a container that shares this folder and our host's name is left alone, however it fares.
+    Of an owner in another container, with our host's name, is known only that a living one shows itself.
     """
     if not owner:
         return time.time() - root.stat().st_mtime > 3600
-    return is_dead(owner) or Owner.of(owner).rebooted  # temporary folders are a machine's own
+    if is_dead(owner) or Owner.of(owner).rebooted:  # temporary folders are a machine's own
+        return True
+    return not Owner.of(owner).is_near and time.time() - Workspace(root).owner.stat().st_mtime > SILENT_SECONDS
 
 
 def remove_leftovers() -> list[Path]:

@@ -147,9 +147,9 @@ class _Holding(NamedTuple):
 def _holding(connection: sa.Connection, store: Store) -> _Holding:
     t, c = schema.trials.c, schema.cells.c
     wanted = sa.select(c.sweep_id, t.id, t.owner, t.lease_until).join_from(schema.cells, schema.trials)
-    found = _Holding({}, set())
+    found, holds = _Holding({}, set()), store.leases_now()
     for sweep, trial, owner, until in connection.execute(wanted.where(t.state == "running")):
-        if store.lease_holds(owner, until):
+        if holds(owner, until):
             found.live.setdefault(sweep, {})[trial] = owner
         else:
             found.left.add(sweep)
@@ -197,7 +197,8 @@ def _running(connection: sa.Connection, store: Store, inside: Any, labels: _Labe
         .where(t.state == "running", inside)
         .order_by(t.owner, a.id)
     )  # fmt: skip
-    rows = [row for row in connection.execute(wanted) if store.lease_holds(row.owner, row.lease_until)]
+    holds = store.leases_now()
+    rows = [row for row in connection.execute(wanted) if holds(row.owner, row.lease_until)]
     places = labels.of([row.id for row in rows])
     return tuple(
         Running(

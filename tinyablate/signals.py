@@ -16,11 +16,24 @@ def hold(number: int, frame: FrameType | None) -> None:
     held.append(number)
 
 
+def hold_one(number: int, frame: FrameType | None) -> None:
+    """Keeps a first signal; at the second KeyboardInterrupt: who asks twice waits for no database that is locked."""
+    held.append(number)
+    _refuse_two()
+
+
+def _refuse_two() -> None:
+    if len(held) > 1:
+        raise KeyboardInterrupt
+
+
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """From now on signals go to `handler`, first those that were held."""
     for each in SIGNALS:
         signal.signal(each, handler)
-    while held and handler is not hold:
+    if handler is hold_one:
+        _refuse_two()
+    while held and handler not in (hold, hold_one):
         handler(held.pop(0), None)
 
 

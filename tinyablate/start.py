@@ -16,7 +16,7 @@ from tinyablate.plan import Plan
 from tinyablate.preflight import check_models, find_weights, require_data
 from tinyablate.retries import STOPPED
 from tinyablate.run import RunRequest, note_rules, register
-from tinyablate.signals import hold, on_signals
+from tinyablate.signals import hold_one, on_signals
 from tinyablate.store.location import Location
 from tinyablate.store.store import Store
 from tinyablate.tables.words import counted
@@ -32,9 +32,10 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
     for folder in remove_leftovers():
         say(f"removed what a killed run left in {folder}")
     location = Location.of(request.database)
-    if location.path and not location.path.exists():
-        say(f"new database: {location.shown}")
+    is_new = location.path is not None and not location.path.exists()
     with full_disk_told(request), Store(location) as store:
+        if is_new:
+            say(f"new database: {location.shown}")
         asked = request.asked(store)
         plan = request.plan(asked, store)
         if not plan.jobs:
@@ -48,7 +49,7 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
         estimate = cost_of(plan, store, devices, facts)
         note_cost(plan, estimate, store)
         if launcher == "ray":
-            on_signals(hold)  # so that no half-made workspace stays behind
+            on_signals(hold_one)  # so that no half-made workspace stays behind
         say(announcement(request, plan, estimate))
     if launcher == "inline":
         with Store(location) as store:

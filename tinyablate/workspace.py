@@ -1,5 +1,7 @@
 """Where things lie in a run's temporary folder, which `launch` makes. Workers read this too, so it imports little."""
 
+import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,3 +46,8 @@ class Workspace:
     def owner(self) -> Path:
         """Token of the process that the folder belongs to."""
         return self.root / "owner"
+
+    def show_alive(self) -> None:
+        """Tell who cannot see that process, in another container, that it lives."""
+        with contextlib.suppress(OSError):
+            os.utime(self.owner)

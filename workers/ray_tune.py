@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tinyablate.signals import SIGNALS, hold, ignore_signals, on_signals
+from tinyablate.signals import SIGNALS, held, hold, hold_one, ignore_signals, on_signals
 
 on_signals(hold)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `launch.become_driver`
@@ -264,6 +264,7 @@ class Driver(tune.Callback):
             self._tell_workers()
         if time.monotonic() - self._looked_at >= LOOK_SECONDS:
             self._looked_at = time.monotonic()
+            self._workspace.show_alive()
             self._check_ray()
             for flight in self._dispatch.silent():
                 self._end_silent(flight)
@@ -361,7 +362,7 @@ def drive(workspace: Workspace) -> int:
     with Store(request.database) as store, registered(request, store):
         on_signals(lambda number, frame: leave(workspace, request))
         device, slots = start_ray(workspace, request)
-        on_signals(hold)  # what is claimed from here on has to be given back
+        on_signals(hold_one)  # what is claimed from here on has to be given back
         dispatch = Dispatch(request, store, device)
         with Board(dispatch) as board:
             driver = Driver(dispatch, board, slots, workspace)
@@ -410,11 +411,12 @@ def main() -> int:
     workspace = Workspace(Path(sys.argv[1]))
     os.chdir(workspace.code)  # Ray puts the current folder on its workers' path: not the user's checkout
     try:
+        on_signals(hold_one)
         return drive(workspace)
     except TinyablateError as error:
         say(f"error: {error}")
-        return error.exit_code
-    except KeyboardInterrupt:  # the second signal, while it says what came of the first
+        return INTERRUPTED if held else error.exit_code
+    except KeyboardInterrupt:  # the second signal, while the first is held, or while it says what came of it
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:

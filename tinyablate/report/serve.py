@@ -87,7 +87,8 @@ class Live:
             last = connection.execute(sa.select(sa.func.count(), sa.func.max(a.id), sa.func.max(a.ended_at))).one()
             wanted = sa.select(a.id, a.epoch, t.owner, t.lease_until).where(t.id == a.trial_id, t.fence == a.fence)
             running = connection.execute(wanted.where(t.state == "running").order_by(a.id)).all()
-        alive = [(number, epoch, store.lease_holds(owner, until)) for number, epoch, owner, until in running]
+        holds = store.leases_now()
+        alive = [(number, epoch, holds(owner, until)) for number, epoch, owner, until in running]
         text = repr([tuple(trials), tuple(last), alive, found.stamp(self._names, store)])
         return sha256(text.encode()).hexdigest()[:16]
 

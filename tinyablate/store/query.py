@@ -47,9 +47,9 @@ def outcomes_of(store: Store, keys: Sequence[str], columns: Sequence[str]) -> di
         schema.trials.outerjoin(schema.attempts, a.id == t.accepted_attempt_id)
         .outerjoin(schema.outcomes, o.attempt_id == t.accepted_attempt_id)
     )  # fmt: skip
-    found: dict[str, StoredOutcome] = {}
+    found, holds = dict[str, StoredOutcome](), store.leases_now()
     for key, state, core, owner, until, environment, epoch, *values in _by_keys(store, wanted, keys):
-        live = state == "running" and store.lease_holds(owner, until)
+        live = state == "running" and holds(owner, until)
         found[key] = StoredOutcome(state, core, live, environment, epoch, tuple(values))
     return found
 

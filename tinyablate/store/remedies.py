@@ -1,6 +1,7 @@
 """What to do about a SQLite file that cannot be written, or is damaged. It looks around it, and changes nothing."""
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HEADER = b"SQLite format 3\0"
+
+MOST_COPIES = 3
 
 _KEPT_ASIDE = ("-wal", "-journal")
 """Files of SQLite's beside a database, without which it is not what was committed."""
@@ -33,8 +36,10 @@ def hindrance(path: Path) -> str:
 
 def unwritable(path: Path, hindrance: str) -> str:
     """That the database cannot be written, and where to go on instead."""
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return f"{path}: cannot be made: {hindrance}; choose another place: --db PATH"
+    if not Path(f"{path}-shm").exists() and (told := unread(path)):
+        return told
     return (
         f"{path}: cannot be written: {hindrance}; it can be read, and copied to where it can be written: "
         f"{_command('backup', 'COPY.db', path)}; then name the copy: --db COPY.db"
@@ -56,8 +61,10 @@ def unread(path: Path) -> str:
 
 def damaged(path: Path, said: str) -> str:
     """That the file is damaged, as SQLite says, and what can be done."""
-    kept = next(_copies(path), None)
-    copy = f"beside it lies {kept}, which may be a copy of it: {_command('status', '', kept)}; " if kept else ""
+    kept = list(itertools.islice(_copies(path), MOST_COPIES))
+    beside = f"beside it lies {', '.join(each.name for each in kept)}"
+    which = "which" if len(kept) == 1 else "one of which"
+    copy = f"{beside}, {which} may be a copy of it: {_command('status', '', kept[0])}; " if kept else ""
     rescue = f"{shlex.join(['sqlite3', str(path), '.recover'])} | sqlite3 SAVED.db"
     return (
         f"{path}: is damaged ({said}); {copy}what is broken: {_command('doctor', '', path)}; what can be read is saved "

@@ -13,8 +13,9 @@ counts.
 import re
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 from tinyablate import retries
 from tinyablate.identity import CORE_VERSION
 from tinyablate.job import Outcome, Progress
-from tinyablate.processes import own_token
+from tinyablate.processes import is_dead, own_token
 from tinyablate.store import leases, remedies, schema
 from tinyablate.store.asking.mistakes import no_database, older
 from tinyablate.store.backends import open_backend
@@ -301,9 +302,10 @@ class Store(Registry, Notes, Drivers):
                 self._ahead = self.backend.now(connection) - time.time()
         return time.time() + self._ahead
 
-    def lease_holds(self, owner: str | None, until: float | None) -> bool:
-        """Whether a lease of `owner` until `until` is still good."""
-        return not leases.expired(owner, until, self.now())
+    def leases_now(self) -> Callable[[str | None, float | None], bool]:
+        """Whether a lease of an owner until a time is good at this moment; each owner's process is looked for once."""
+        now, dead = self.now(), cache(is_dead)
+        return lambda owner, until: not leases.expired(owner, until, now, dead)
 
     def engine(self) -> sa.Engine:
         """For raw SQL, in autocommit mode."""

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MOST_ORDERS = 720
 """In so many orders a set of seeds is tried: all of up to six."""
@@ -11,9 +11,20 @@ MOST_ORDERS = 720
 
 def digest(text: str, smoke: bool, overrides: Sequence[str], seeds: Sequence[int] | None, null_rows: int) -> str:
     """Of the text of a sweep's files, and of the options with which they were read (see `load.load`)."""
-    asked = [text, smoke, list(overrides), None if seeds is None else list(seeds)]
-    asked += [null_rows] if null_rows else []  # without the option it is what it was before there was one
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return _digests(text, smoke, overrides)(seeds, null_rows)
+
+
+def _digests(text: str, smoke: bool, overrides: Sequence[str]) -> Callable[[Sequence[int] | None, int], str]:
+    """The digest by seeds and null rows; the text is hashed once."""
+    start = hashlib.sha256(json.dumps([text, smoke, list(overrides)])[:-1].encode())
+
+    def with_options(seeds: Sequence[int] | None, null_rows: int) -> str:
+        whole = start.copy()
+        end = f", {null_rows}" if null_rows else ""  # without the option it is what it was before there was one
+        whole.update(f", {json.dumps(None if seeds is None else list(seeds))}{end}]".encode())
+        return whole.hexdigest()
+
+    return with_options
 
 
 def asked_with(
@@ -21,15 +32,21 @@ def asked_with(
 ) -> tuple[Sequence[int] | None, int]:
     """The seeds (None: the file's) and the null rows with which a sweep was read whose digest is `known`.
 
-    `seeds` are what its rows have, one of which is what was asked for if anything was, in any order; `null_rows` is how
-    many rows may be such. (None, 0) where none of it has that digest.
+    `seeds` are what its rows have, one of which is what was asked for if anything was, in any order; at most
+    `null_rows` rows are such as were asked for. (None, 0) where none of it has that digest.
     """
-    orders = (order for each in seeds for order in itertools.islice(itertools.permutations(sorted(each)), MOST_ORDERS))
-    for given in itertools.chain([None], orders):
-        for count in sorted({0, null_rows}):
-            if digest(text, smoke, overrides, given, count) == known:
+    tried = _digests(text, smoke, overrides)
+    for given in itertools.chain([None], *map(_orders, seeds)):
+        for count in range(null_rows + 1):
+            if tried(given, count) == known:
                 return given, count
     return None, 0
+
+
+def _orders(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Upwards and downwards, as people write them, then others."""
+    upwards = sorted(seeds)
+    return itertools.chain([upwards, upwards[::-1]], itertools.islice(itertools.permutations(upwards), MOST_ORDERS))
 
 
 def listed(seeds: Sequence[int]) -> str:

@@ -229,7 +229,7 @@ def test_the_clock_is_the_servers(postgres_url: str, monkeypatch: pytest.MonkeyP
         ((until,),) = rows(one, "SELECT lease_until FROM stored_trials WHERE state = 'running'")
         assert until == pytest.approx(real() + 60, abs=10)
         assert abs(hasty.now() - real()) < 10
-        assert hasty.lease_holds(one.owner, until)
+        assert hasty.leases_now()(one.owner, until)
         assert one.heartbeat({claim: None}) == set()
 
 

@@ -83,11 +83,13 @@ class Backend(Protocol):
 
 
 @contextlib.contextmanager
-def begun(engine: sa.Engine, begin: str, explain: Explain) -> Iterator[sa.Connection]:
-    """A transaction that the statement `begin` begins."""
+def begun(
+    engine: sa.Engine, begin: str, explain: Explain, execute: Callable[[sa.Connection, str], object] | None = None
+) -> Iterator[sa.Connection]:
+    """A transaction that the statement `begin` begins, executed by `execute` if that is given."""
     with explained(explain), engine.connect() as connection:
         try:
-            connection.exec_driver_sql(begin)
+            (execute or sa.Connection.exec_driver_sql)(connection, begin)
             yield connection
             connection.exec_driver_sql("COMMIT")
         except BaseException:

@@ -27,6 +27,9 @@ _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOER
 """A full disk; a limit on the size of files, or a quota, shows as one of the others."""
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_LOCKED}
+DEAF_MS = 500
+"""So long Ctrl-C may go unheard while another process writes."""
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -65,7 +68,7 @@ class Sqlite:
 
     def transaction(self) -> contextlib.AbstractContextManager[sa.Connection]:
         """Holds the write lock from its start: nobody writes between its reads and its writes."""
-        return begun(self.engine, "BEGIN IMMEDIATE", self._explain)
+        return begun(self.engine, "BEGIN IMMEDIATE", self._explain, _patiently)
 
     alone = transaction
 
@@ -208,6 +211,24 @@ def _engine(path: Path, read_only: bool) -> sa.Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _patiently(connection: sa.Connection, statement: str) -> None:
+    """Execute what waits for another writer, in pieces: within each, Python hears no signal."""
+    driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+    until = time.monotonic() + backend.BUSY_SECONDS
+    driver.execute(f"PRAGMA busy_timeout={DEAF_MS}")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql(statement)
+                return
+            except sa.exc.OperationalError as error:
+                if getattr(error.orig, "sqlite_errorcode", None) not in _BUSY or time.monotonic() > until:
+                    raise
+    finally:
+        with contextlib.suppress(sqlite3.ProgrammingError):  # Ctrl-C within the statement has closed it
+            driver.execute(f"PRAGMA busy_timeout={backend.BUSY_SECONDS * 1000}")
 
 
 def _version(connection: sa.Connection) -> int:

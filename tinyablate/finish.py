@@ -4,7 +4,8 @@ import contextlib
 import shlex
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tinyablate import retries
@@ -27,40 +28,41 @@ from tinyablate.terminal import one_line, say, show
 
 INTERRUPTED = 130
 
-SIGN_OFF_SECONDS = 5.0
-"""Longer nobody who has asked a run to stop waits for its database."""
+BRIEF_SECONDS = 5.0
+"""Longer nobody who has asked a run to stop at once waits for its database."""
 
 
 @contextlib.contextmanager
 def registered(request: RunRequest, store: Store) -> Iterator[None]:
     """While this process is a driver of the database, that is known there."""
     store.enter(request.name, request.log)
-    hasty = False
     try:
         yield
-    except KeyboardInterrupt:
-        hasty = True
-        raise
     finally:
-        if hasty:
-            sign_off(request.database)
-        else:
-            with contextlib.suppress(WorkError):  # that it is gone shows without this too
-                store.leave()
+        sign_off(request.database)
 
 
 def sign_off(database: str) -> None:
     """Note that this process, which is registered, is no driver any more; if that takes too long it is found dead."""
-    thread = threading.Thread(target=_leave, args=(database,), daemon=True)
+    briefly(partial(_leave, database))
+
+
+def briefly(act: Callable[[], object]) -> None:
+    """Do what is of use but not needed, if it takes a moment: the database may be locked, or away."""
+
+    def quietly() -> None:
+        with contextlib.suppress(TinyablateError):
+            act()
+
+    thread = threading.Thread(target=quietly, daemon=True)
     thread.start()
-    thread.join(SIGN_OFF_SECONDS)
+    thread.join(BRIEF_SECONDS)
 
 
 def _leave(database: str) -> None:
-    with contextlib.suppress(TinyablateError):
-        if Location.of(database).exists():
-            with Store(database) as store:
-                store.leave()
+    if Location.of(database).exists():
+        with Store(database) as store:
+            store.leave()
 
 
 def finish(dispatch: Dispatch, store: Store, *, at_once: bool = False) -> int:

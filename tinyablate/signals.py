@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C, and what `tinyablate stop`, a scheduler or `kill` sends."""
@@ -16,24 +17,20 @@ def hold(number: int, frame: FrameType | None) -> None:
     held.append(number)
 
 
-def hold_one(number: int, frame: FrameType | None) -> None:
-    """Keeps a first signal; at the second KeyboardInterrupt: who asks twice waits for no database that is locked."""
-    held.append(number)
-    _refuse_two()
+class NotBegun(KeyboardInterrupt):
+    """A signal while nothing is claimed yet."""
 
 
-def _refuse_two() -> None:
-    if len(held) > 1:
-        raise KeyboardInterrupt
+def not_begun(number: int, frame: FrameType | None) -> NoReturn:
+    """The handler that raises it."""
+    raise NotBegun
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """From now on signals go to `handler`, first those that were held."""
     for each in SIGNALS:
         signal.signal(each, handler)
-    if handler is hold_one:
-        _refuse_two()
-    while held and handler not in (hold, hold_one):
+    while held and handler is not hold:
         handler(held.pop(0), None)
 
 

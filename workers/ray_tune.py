@@ -16,11 +16,12 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tinyablate.signals import SIGNALS, held, hold, hold_one, ignore_signals, on_signals
+from tinyablate.signals import SIGNALS, NotBegun, hold, ignore_signals, not_begun, on_signals
 
 on_signals(hold)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `launch.become_driver`
@@ -56,7 +57,7 @@ from tinyablate.dispatch import remains
 from tinyablate.dispatch.dispatch import SLICE_SECONDS, Dispatch
 from tinyablate.dispatch.flights import Flight
 from tinyablate.errors import NO_ROOM, TinyablateError, UsageError
-from tinyablate.finish import INTERRUPTED, finish, registered, sign_off
+from tinyablate.finish import INTERRUPTED, briefly, finish, registered, sign_off
 from tinyablate.job import Failed
 from tinyablate.launch import read_request
 from tinyablate.machine import NO_GPU
@@ -359,19 +360,23 @@ def drive(workspace: Workspace) -> int:
     """Run the workspace's request to its end and return the exit code."""
     request = read_request(workspace)
     workspace.request.unlink()  # it may hold the database's password, and nobody needs it any more
-    with Store(request.database) as store, registered(request, store):
-        on_signals(lambda number, frame: leave(workspace, request))
-        device, slots = start_ray(workspace, request)
-        on_signals(hold_one)  # what is claimed from here on has to be given back
-        dispatch = Dispatch(request, store, device)
-        with Board(dispatch) as board:
-            driver = Driver(dispatch, board, slots, workspace)
-            compute(driver, dispatch, resources(device, request), workspace)
-        return finish(dispatch, store, at_once=driver.signalled > 1)
+    try:
+        on_signals(not_begun)
+        with Store(request.database) as store, registered(request, store):
+            on_signals(lambda number, frame: leave(workspace, request))
+            device, slots = start_ray(workspace, request)
+            on_signals(not_begun)
+            dispatch = Dispatch(request, store, device)
+            with Board(dispatch) as board:
+                driver = Driver(dispatch, board, slots, workspace)
+                compute(driver, dispatch, resources(device, request), workspace)
+            return finish(dispatch, store, at_once=driver.signalled > 1)
+    except NotBegun:
+        leave(workspace, request)
 
 
 def leave(workspace: Workspace, request: RunRequest) -> NoReturn:
-    """End at a signal in the seconds that Ray takes to start: nothing is claimed, and its start cannot be unwound."""
+    """End at once what has claimed nothing. The start of Ray cannot be unwound half-way."""
     ignore_signals()
     say("stopped before the first trial; run again to start")
     sign_off(request.database)
@@ -402,7 +407,8 @@ def compute(driver: Driver, dispatch: Dispatch, needed: dict[str, float], worksp
             raise driver.broken from None
         dispatch.stop(retries.STOPPED)
     finally:
-        dispatch.release(dispatch.stopping or retries.DRIVER_GONE)
+        give_back = partial(dispatch.release, dispatch.stopping or retries.DRIVER_GONE)
+        briefly(give_back) if driver.signalled > 1 else give_back()
 
 
 def main() -> int:
@@ -411,12 +417,11 @@ def main() -> int:
     workspace = Workspace(Path(sys.argv[1]))
     os.chdir(workspace.code)  # Ray puts the current folder on its workers' path: not the user's checkout
     try:
-        on_signals(hold_one)
         return drive(workspace)
     except TinyablateError as error:
         say(f"error: {error}")
-        return INTERRUPTED if held else error.exit_code
-    except KeyboardInterrupt:  # the second signal, while the first is held, or while it says what came of it
+        return error.exit_code
+    except KeyboardInterrupt:  # the second signal, while it says what came of the first
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:

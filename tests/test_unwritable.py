@@ -3,6 +3,7 @@ command is next; those that only read read."""
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -284,8 +285,8 @@ def large(path: Path, epochs: int) -> None:
 def test_ctrl_c_during_an_export(cli: Cli) -> None:
     """Wherever it comes, one word is said, the exit code is Ctrl-C's, and the folder is known as half an export."""
     large(cli.folder / "results" / "ablations.db", 60_000)
-    rng, out = random.Random(0), cli.folder / "out"
-    for _ in range(3):
+    rng, out, stopped = random.Random(0), cli.folder / "out", 0
+    for _ in range(12):
         export = cli.start("export", "out")
         end = time.monotonic() + 30
         while not any(out.glob(".epochs.*")) and export.poll() is None and time.monotonic() < end:
@@ -293,6 +294,13 @@ def test_ctrl_c_during_an_export(cli: Cli) -> None:
         time.sleep(rng.uniform(0, 0.2))
         export.send_signal(signal.SIGINT)
         _, err = export.communicate(timeout=60)
-        assert (export.returncode, err.strip()) == (130, "stopped")
         assert [name for name in os.listdir(out) if name.startswith(".")] == []
+        if (out / "epochs.parquet").exists() and not err:  # it was through before: 0, or by the signal as Python ends
+            shutil.rmtree(out)
+            continue
+        assert (export.returncode, err.strip()) == (130, "stopped")
+        stopped += 1
+        if stopped == 3:
+            break
+    assert stopped == 3, "no signal came in time"
     assert "half an export" in cli("import", "out", "--db", "other.db", code=2).stderr

@@ -111,8 +111,6 @@ def detach(log: Path) -> int | None:
     """Fork: None in the child, which has a session of its own, no terminal, and `log` for its output; else its pid."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if held:
-        raise KeyboardInterrupt
     pid = os.fork()
     if pid:
         return pid

@@ -16,7 +16,7 @@ from tinyablate.plan import Plan
 from tinyablate.preflight import check_models, find_weights, require_data
 from tinyablate.retries import STOPPED
 from tinyablate.run import RunRequest, note_rules, register
-from tinyablate.signals import hold, on_signals
+from tinyablate.signals import hold, not_begun, on_signals
 from tinyablate.store.location import Location
 from tinyablate.store.store import Store
 from tinyablate.tables.words import counted
@@ -48,6 +48,8 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
         devices = devices_of(request.device, request.slots, request.trials_per_gpu, inline=launcher == "inline")
         estimate = cost_of(plan, store, devices, facts)
         note_cost(plan, estimate, store)
+        if launcher == "ray":
+            on_signals(not_begun)  # SIGTERM too is a clean stop from here on
         say(announcement(request, plan, estimate))
     if launcher == "inline":
         with Store(location) as store:
@@ -57,9 +59,9 @@ def start(request: RunRequest, launcher: str, *, detach: bool = False) -> int:
 
 def launch(request: RunRequest) -> int:
     """Become the driver; never returns."""
-    with full_disk_told(request), Store(request.database) as store:
-        store.enter(request.name, request.log)  # known from here on: the driver is this process
     try:
+        with full_disk_told(request), Store(request.database) as store:
+            store.enter(request.name, request.log)  # known from here on: the driver is this process
         on_signals(hold)  # so that no half-made workspace stays behind
         become_driver(create_workspace(request))
     finally:  # reached where it did not come to that
